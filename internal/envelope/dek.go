@@ -1,0 +1,164 @@
+package envelope
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/sseproxy/sseproxy/internal/checksum"
+)
+
+const (
+	dekSize        = 32
+	commitmentSize = 32
+	saltSize       = 32
+	checkSize      = 16
+	maxChecksum    = 64
+)
+
+// DEK is the data key of one object or one multipart upload.
+type DEK struct {
+	key [dekSize]byte
+}
+
+// NewDEK makes a random data key.
+func NewDEK() *DEK {
+	d := new(DEK)
+	rand.Read(d.key[:])
+	return d
+}
+
+func (d *DEK) single() cipher.AEAD  { return newAEAD(d.derive("sseproxy/1 single")) }
+func (d *DEK) trailer() cipher.AEAD { return newAEAD(d.derive("sseproxy/1 trailer")) }
+func (d *DEK) commitment() []byte   { return d.derive("sseproxy/1 commitment") }
+
+func (d *DEK) part(number int) cipher.AEAD {
+	info := binary.BigEndian.AppendUint32([]byte("sseproxy/1 part"), uint32(number)) //nolint:gosec // 1 … 10000
+	return newAEAD(d.derive(string(info)))
+}
+
+// derive is HKDF-Expand (RFC 5869) with SHA-256: the DEK is uniform, so there is nothing to extract.
+func (d *DEK) derive(info string) []byte {
+	k, err := hkdf.Expand(sha256.New, d.key[:], info, 32)
+	if err != nil {
+		panic("envelope: internal error: " + err.Error())
+	}
+	return k
+}
+
+// newAEAD returns AES-256-GCM that makes its own random nonces, the one form of GCM that is approved under FIPS
+// 140-3 for any caller (SP 800-38D section 8.2.2).
+func newAEAD(key []byte) cipher.AEAD {
+	block, err := aes.NewCipher(key)
+	if err == nil {
+		var aead cipher.AEAD
+		if aead, err = cipher.NewGCMWithRandomNonce(block); err == nil {
+			return aead
+		}
+	}
+	panic("envelope: internal error: " + err.Error())
+}
+
+// Wrap puts dek into e, bound to bucket and key and to every other field of e. sum is the FULL_OBJECT checksum that is
+// known before the body, or zero. The caller's fields of e must be final.
+func (e *Envelope) Wrap(wrappingKey []byte, dek *DEK, sum checksum.Value, bucket, key string) error {
+	if err := checkWrap(wrappingKey, bucket, key); err != nil {
+		return err
+	}
+	copy(e.commitment[:], dek.commitment())
+	secret := append(dek.key[:len(dek.key):len(dek.key)], byte(sum.Algorithm))
+	secret = append(secret, sum.Sum...)
+	e.wrappedDEK = newAEAD(wrappingKey).Seal(nil, nil, secret, e.binding(bucket, key))
+	return e.validate()
+}
+
+// Unwrap returns the data key and the checksum that Wrap was given. It fails with ErrUnwrap when any field of e, the
+// bucket, the key or the wrapping key is not what it was.
+func (e *Envelope) Unwrap(wrappingKey []byte, bucket, key string) (*DEK, checksum.Value, error) {
+	if err := checkWrap(wrappingKey, bucket, key); err != nil {
+		return nil, checksum.Value{}, err
+	}
+	secret, err := newAEAD(wrappingKey).Open(nil, nil, e.wrappedDEK, e.binding(bucket, key))
+	if err != nil {
+		return nil, checksum.Value{}, ErrUnwrap
+	}
+	dek := new(DEK)
+	copy(dek.key[:], secret)
+	if subtle.ConstantTimeCompare(dek.commitment(), e.commitment[:]) != 1 {
+		return nil, checksum.Value{}, fmt.Errorf("%w: key commitment differs", ErrUnwrap)
+	}
+	algorithm, sum := checksum.Algorithm(secret[dekSize]), secret[dekSize+1:]
+	if !fits(algorithm, len(sum)) {
+		return nil, checksum.Value{}, fmt.Errorf("%w: checksum of unknown form", ErrUnwrap)
+	}
+	if algorithm == 0 {
+		return dek, checksum.Value{}, nil
+	}
+	return dek, checksum.Value{Algorithm: algorithm, Sum: sum}, nil
+}
+
+// checkWrap refuses what would silently change the meaning of a wrap: AES-128, or names that overflow their prefix.
+func checkWrap(wrappingKey []byte, bucket, key string) error {
+	if len(wrappingKey) != 32 || len(bucket) > math.MaxUint16 || len(key) > math.MaxUint16 {
+		return fmt.Errorf("%w: a wrapping key has 32 bytes, names at most %d", ErrUnwrap, math.MaxUint16)
+	}
+	return nil
+}
+
+// binding returns the additional data of the DEK's wrapping.
+func (e *Envelope) binding(bucket, key string) []byte {
+	ad := append([]byte("sseproxy/1 dek"), e.head()...)
+	ad = appendPrefixed(ad, []byte(bucket))
+	return appendPrefixed(ad, []byte(key))
+}
+
+// fits reports whether n is the length of a checksum of the algorithm; none has length 0.
+func fits(a checksum.Algorithm, n int) bool {
+	if a == 0 {
+		return n == 0
+	}
+	return a.Valid() && a.Size() == n
+}
+
+// NewCustomerKey derives the wrapping key of a new object from the customer's 256-bit key (SSE-C), and returns it with
+// the envelope's WrappedKey: a random salt and a check value.
+func NewCustomerKey(customerKey []byte) (wrappingKey, wrappedKey []byte, err error) {
+	salt := make([]byte, saltSize)
+	rand.Read(salt)
+	wrappingKey, check, err := customerKeys(customerKey, salt)
+	return wrappingKey, append(salt, check...), err
+}
+
+// CustomerKey derives the wrapping key again from an envelope's WrappedKey. It fails with ErrCustomerKey when
+// customerKey is not the one that NewCustomerKey had.
+func CustomerKey(customerKey, wrappedKey []byte) ([]byte, error) {
+	if len(wrappedKey) != customerSize {
+		return nil, fmt.Errorf("%w: not a customer key's salt", ErrEnvelope)
+	}
+	wrappingKey, check, err := customerKeys(customerKey, wrappedKey[:saltSize])
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare(check, wrappedKey[saltSize:]) != 1 {
+		return nil, ErrCustomerKey
+	}
+	return wrappingKey, nil
+}
+
+func customerKeys(customerKey, salt []byte) (wrappingKey, check []byte, err error) {
+	if len(customerKey) != 32 {
+		return nil, nil, errors.New("a customer key has 32 bytes")
+	}
+	k, err := hkdf.Key(sha256.New, customerKey, salt, "sseproxy/1 customer key", 32+checkSize)
+	if err != nil {
+		return nil, nil, fmt.Errorf("deriving from the customer key: %w", err)
+	}
+	return k[:32], k[32:], nil
+}

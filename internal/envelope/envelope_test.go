@@ -1,0 +1,271 @@
+package envelope_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+const bucket, key = "backups", "base/2026/data.tar"
+
+var wrappingKey = bytes.Repeat([]byte{0x42}, 32)
+
+// sample returns one envelope of each mode and form.
+func sample() map[string]*envelope.Envelope {
+	return map[string]*envelope.Envelope{
+		"S3":           {Mode: envelope.ModeS3, Length: 12345, KeyID: "default", WrappedKey: bytes.Repeat([]byte{1}, 64)},
+		"S3 multipart": {Mode: envelope.ModeS3, Multipart: true, KeyID: "default", WrappedKey: bytes.Repeat([]byte{1}, 64)},
+		"KMS": {
+			Mode: envelope.ModeKMS, OwnKey: true, Length: 0, KeyID: "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+			Context: map[string]string{"app": "grüße", "": "x", "z": ""}, WrappedKey: bytes.Repeat([]byte{2}, 184),
+		},
+		"C": {Mode: envelope.ModeCustomer, Length: 5 << 30, WrappedKey: bytes.Repeat([]byte{3}, 48)},
+	}
+}
+
+func TestEnvelopeRoundTrip(t *testing.T) {
+	for name, e := range sample() {
+		for _, sum := range []checksum.Value{{}, {Algorithm: checksum.CRC32, Sum: []byte{1, 2, 3, 4}}, {Algorithm: checksum.SHA512, Sum: make([]byte, 64)}} {
+			dek := envelope.NewDEK()
+			if err := e.Wrap(wrappingKey, dek, sum, bucket, key); err != nil {
+				t.Fatal(err)
+			}
+			parsed := must(envelope.Parse(e.String()))(t)
+			if diff := cmp.Diff(e, parsed, cmpopts.IgnoreUnexported(envelope.Envelope{})); diff != "" || parsed.String() != e.String() {
+				t.Fatalf("%s: %s", name, diff)
+			}
+			got, gotSum, err := parsed.Unwrap(wrappingKey, bucket, key)
+			if err != nil || !cmp.Equal(got, dek, cmp.AllowUnexported(envelope.DEK{})) || !cmp.Equal(gotSum, sum) {
+				t.Fatalf("%s: %v, checksum %v", name, err, gotSum)
+			}
+		}
+	}
+}
+
+// TestEnvelopeFitsTheBudget: 700 characters with an AWS KMS key, as the design promises.
+func TestEnvelopeFitsTheBudget(t *testing.T) {
+	e := sample()["KMS"]
+	e.Context = nil
+	if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{Algorithm: checksum.SHA256, Sum: make([]byte, 32)}, bucket, key); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(e.String()); n > 700 {
+		t.Errorf("%d characters", n)
+	}
+}
+
+// TestBinding: an envelope opens for its own bucket, key and wrapping key, and for nothing else; the split between
+// bucket and key counts.
+func TestBinding(t *testing.T) {
+	for name, e := range sample() {
+		if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{}, bucket, key); err != nil {
+			t.Fatal(err)
+		}
+		for what, try := range map[string]struct {
+			wrappingKey []byte
+			bucket, key string
+		}{
+			"another key":           {wrappingKey, bucket, key + "x"},
+			"another bucket":        {wrappingKey, bucket + "x", key},
+			"split elsewhere":       {wrappingKey, bucket + key[:4], key[4:]},
+			"no key":                {wrappingKey, bucket, ""},
+			"another wrapping key":  {bytes.Repeat([]byte{0x43}, 32), bucket, key},
+			"a short wrapping key":  {wrappingKey[:16], bucket, key},
+			"a name that overflows": {wrappingKey, bucket, key + strings.Repeat("x", 1<<16)},
+		} {
+			if _, _, err := e.Unwrap(try.wrappingKey, try.bucket, try.key); !errors.Is(err, envelope.ErrUnwrap) {
+				t.Errorf("%s, %s: %v", name, what, err)
+			}
+		}
+	}
+}
+
+// TestEveryBitOfAnEnvelopeCounts: whatever still parses after a flip does not unwrap.
+func TestEveryBitOfAnEnvelopeCounts(t *testing.T) {
+	for name, e := range sample() {
+		if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{Algorithm: checksum.CRC32, Sum: []byte{1, 2, 3, 4}}, bucket, key); err != nil {
+			t.Fatal(err)
+		}
+		raw := must(base64.RawURLEncoding.DecodeString(e.String()))(t)
+		for bit := range 8 * len(raw) {
+			altered := bytes.Clone(raw)
+			altered[bit/8] ^= 1 << (bit % 8)
+			parsed, err := envelope.Parse(base64.RawURLEncoding.EncodeToString(altered))
+			if err != nil {
+				if !errors.Is(err, envelope.ErrEnvelope) {
+					t.Fatalf("%s: bit %d: untyped error %v", name, bit, err)
+				}
+				continue
+			}
+			if _, _, err := parsed.Unwrap(wrappingKey, bucket, key); !errors.Is(err, envelope.ErrUnwrap) {
+				t.Fatalf("%s: bit %d flipped: %v", name, bit, err)
+			}
+		}
+		for n := range len(raw) {
+			if parsed, err := envelope.Parse(base64.RawURLEncoding.EncodeToString(raw[:n])); err == nil {
+				if _, _, err := parsed.Unwrap(wrappingKey, bucket, key); err == nil {
+					t.Fatalf("%s: cut to %d of %d bytes, it opened", name, n, len(raw))
+				}
+			}
+		}
+	}
+}
+
+func TestWrapRefuses(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	for name, mangle := range map[string]func(*envelope.Envelope){
+		"no mode":                  func(e *envelope.Envelope) { e.Mode = 0 },
+		"unknown mode":             func(e *envelope.Envelope) { e.Mode = 9 },
+		"no key id":                func(e *envelope.Envelope) { e.KeyID = "" },
+		"key id with a space":      func(e *envelope.Envelope) { e.KeyID = "a b" },
+		"long key id":              func(e *envelope.Envelope) { e.KeyID = long[:256] },
+		"negative length":          func(e *envelope.Envelope) { e.Length = -1 },
+		"multipart with a length":  func(e *envelope.Envelope) { e.Multipart = true },
+		"no wrapped key":           func(e *envelope.Envelope) { e.WrappedKey = nil },
+		"long wrapped key":         func(e *envelope.Envelope) { e.WrappedKey = make([]byte, 513) },
+		"long context":             func(e *envelope.Envelope) { e.Context = map[string]string{"a": long} },
+		"customer key with key id": func(e *envelope.Envelope) { e.Mode = envelope.ModeCustomer; e.WrappedKey = make([]byte, 48) },
+		"customer key without salt": func(e *envelope.Envelope) {
+			e.Mode = envelope.ModeCustomer
+			e.KeyID = ""
+			e.WrappedKey = make([]byte, 47)
+		},
+	} {
+		e := sample()["S3"]
+		mangle(e)
+		if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{}, bucket, key); err == nil {
+			t.Errorf("%s: wrapped", name)
+		}
+	}
+}
+
+func TestCustomerKey(t *testing.T) {
+	customer := bytes.Repeat([]byte{9}, 32)
+	wrapping, wrapped, err := envelope.NewCustomerKey(customer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := must(envelope.CustomerKey(customer, wrapped))(t); !bytes.Equal(got, wrapping) {
+		t.Error("derived another wrapping key")
+	}
+	_, second, _ := envelope.NewCustomerKey(customer)
+	if bytes.Equal(wrapped, second) {
+		t.Error("two objects have one salt")
+	}
+	for i := range wrapped {
+		altered := bytes.Clone(wrapped)
+		altered[i] ^= 1
+		if _, err := envelope.CustomerKey(customer, altered); !errors.Is(err, envelope.ErrCustomerKey) {
+			t.Fatalf("byte %d altered: %v", i, err)
+		}
+	}
+	if _, err := envelope.CustomerKey(bytes.Repeat([]byte{8}, 32), wrapped); !errors.Is(err, envelope.ErrCustomerKey) {
+		t.Errorf("another customer's key: %v", err)
+	}
+	if _, _, err := envelope.NewCustomerKey(customer[:16]); err == nil {
+		t.Error("a 128-bit customer key was taken")
+	}
+}
+
+// TestTrailerRoundTrip: every trailer that can be written reads back the same.
+func TestTrailerRoundTrip(t *testing.T) {
+	algorithms := []checksum.Algorithm{0, checksum.CRC32, checksum.SHA256, checksum.SHA512, checksum.XXHASH128}
+	rapid.Check(t, func(t *rapid.T) {
+		dek := envelope.NewDEK()
+		want := &envelope.Trailer{HasCRC: rapid.Bool().Draw(t, "has CRC"), Token: [32]byte{1}, UploadIDHash: [32]byte{2}}
+		if want.HasCRC {
+			want.CRC = rapid.Uint64().Draw(t, "CRC")
+		}
+		a := rapid.SampledFrom(algorithms).Draw(t, "algorithm")
+		if a != 0 {
+			want.Type = envelope.ChecksumType(rapid.IntRange(1, 2).Draw(t, "type"))
+			want.Checksum = checksum.Value{Algorithm: a, Sum: bytes.Repeat([]byte{7}, a.Size())}
+		}
+		number, uniform := 0, rapid.Bool().Draw(t, "uniform")
+		for range rapid.IntRange(1, 40).Draw(t, "parts") {
+			number += rapid.IntRange(1, 2).Draw(t, "step")
+			p := envelope.Part{Number: number, Size: row}
+			if !uniform {
+				p.Size = rapid.Int64Range(0, 3*row).Draw(t, "size")
+			}
+			if rapid.Bool().Draw(t, "bound") {
+				p.Bound, p.Attempt = true, envelope.Attempt{byte(number), 1}
+			}
+			if a != 0 && rapid.Bool().Draw(t, "slot") {
+				p.Checksum = bytes.Repeat([]byte{byte(number)}, a.Size())
+			}
+			want.Parts = append(want.Parts, p)
+		}
+		if want.Size() == 0 {
+			want.Parts[0].Size = 1
+		}
+		sealed, err := dek.SealTrailer(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := dek.OpenTrailer(sealed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
+		total := int64(len(sealed))
+		for _, p := range got.Parts {
+			total += envelope.SealedPartSize(p.Size)
+		}
+		if p, ok := envelope.PlaintextSize(total); ok != !envelope.IsIrregularSize(total) || (ok && p != got.Size()) {
+			t.Fatalf("an object of %d bytes has an impossible length, %d", got.Size(), total)
+		}
+	})
+}
+
+func TestSealTrailerRefuses(t *testing.T) {
+	good := func() *envelope.Trailer {
+		return &envelope.Trailer{Parts: []envelope.Part{{Number: 1, Size: 5}, {Number: 3, Size: 5}}}
+	}
+	for name, mangle := range map[string]func(*envelope.Trailer){
+		"no parts":                  func(t *envelope.Trailer) { t.Parts = nil },
+		"descending numbers":        func(t *envelope.Trailer) { t.Parts[0].Number = 3 },
+		"number 0":                  func(t *envelope.Trailer) { t.Parts[0].Number = 0 },
+		"number 10001":              func(t *envelope.Trailer) { t.Parts[1].Number = 10001 },
+		"negative size":             func(t *envelope.Trailer) { t.Parts[1].Size = -1 },
+		"attempt of an unbound row": func(t *envelope.Trailer) { t.Parts[1].Attempt[3] = 1 },
+		"CRC not valid but set":     func(t *envelope.Trailer) { t.CRC = 1 },
+		"slot without algorithm":    func(t *envelope.Trailer) { t.Parts[0].Checksum = []byte{1, 2, 3, 4} },
+		"checksum without type": func(t *envelope.Trailer) {
+			t.Checksum = checksum.Value{Algorithm: checksum.CRC32, Sum: make([]byte, 4)}
+		},
+		"unknown algorithm":     func(t *envelope.Trailer) { t.Checksum, t.Type = checksum.Value{Algorithm: 99, Sum: make([]byte, 4)}, 1 },
+		"single with two parts": func(t *envelope.Trailer) { t.Single, t.HasCRC = true, true },
+	} {
+		trailer := good()
+		mangle(trailer)
+		if _, err := envelope.NewDEK().SealTrailer(trailer); !errors.Is(err, envelope.ErrTrailer) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestContextIsNotShared(t *testing.T) {
+	e := sample()["KMS"]
+	if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{}, bucket, key); err != nil {
+		t.Fatal(err)
+	}
+	other := must(envelope.Parse(e.String()))(t)
+	other.Context = maps.Clone(other.Context)
+	other.Context["app"] = "grusse"
+	if _, _, err := other.Unwrap(wrappingKey, bucket, key); !errors.Is(err, envelope.ErrUnwrap) {
+		t.Errorf("another context: %v", err)
+	}
+}

@@ -1,0 +1,88 @@
+package envelope
+
+import "sort"
+
+const (
+	// FrameSize is the plaintext length, in bytes, of every frame but a part's last.
+	FrameSize = 64 << 10
+	// FrameOverhead is what sealing adds to a frame: nonce and tag.
+	FrameOverhead = nonceSize + tagSize
+	// MinPartSize is S3's least size, in bytes, of a part that is not the last; a trailer reserves one row for each.
+	MinPartSize = 5 << 20
+	// MaxParts is the greatest part number, and number of parts, of a multipart upload.
+	MaxParts = 10000
+	// MaxSealedPart is the greatest sealed length, in bytes, that a store takes in one request (S3: 5 GiB).
+	MaxSealedPart = 5 << 30
+	// MaxTrailer bounds the length of a trailer: of 10000 irregular parts with SHA-512 checksums, and its padding.
+	MaxTrailer = 1 << 20
+	// TailSize is the length of the fixed end of every sealed object but the empty one.
+	TailSize = 16
+
+	nonceSize   = 12
+	tagSize     = 16
+	sealedFrame = FrameSize + FrameOverhead
+	maxSize     = MaxParts * MaxSealedPart // no object is longer; keeps the arithmetic below far from overflow
+)
+
+// SealedSize returns C(p): the length of a single or regular object that holds p bytes of plaintext.
+func SealedSize(p int64) int64 {
+	if p == 0 {
+		return 0
+	}
+	return SealedPartSize(p) + TrailerSize(p)
+}
+
+// SealedPartSize returns the length of the frames of one part of p bytes.
+func SealedPartSize(p int64) int64 {
+	return p + FrameOverhead*frameCount(p)
+}
+
+// PartPlaintextSize inverts SealedPartSize. It reports false for a length that no part has.
+func PartPlaintextSize(sealed int64) (int64, bool) {
+	if sealed < FrameOverhead || sealed > SealedPartSize(MaxSealedPart) {
+		return 0, false
+	}
+	p := int64(sort.Search(int(sealed), func(p int) bool { return SealedPartSize(int64(p)) >= sealed }))
+	return p, SealedPartSize(p) == sealed
+}
+
+// PlaintextSize inverts SealedSize. It reports false for a length that no single or regular object has.
+func PlaintextSize(sealed int64) (int64, bool) {
+	if sealed < 0 || sealed > SealedSize(maxSize) {
+		return 0, false
+	}
+	p := int64(sort.Search(int(sealed), func(p int) bool { return SealedSize(int64(p)) >= sealed }))
+	return p, SealedSize(p) == sealed
+}
+
+// IsIrregularSize reports whether sealed is a length that irregular objects have, and no others: their
+// plaintext length stands in their tail.
+func IsIrregularSize(sealed int64) bool {
+	p, ok := PlaintextSize(sealed - 1)
+	return ok && p > 0 && p%FrameSize == 0
+}
+
+// irregularSize returns the length of an irregular object whose parts and unpadded trailer take need bytes.
+func irregularSize(need int64) int64 {
+	k := 1 + sort.Search(maxSize/FrameSize, func(i int) bool { return SealedSize(FrameSize*int64(i+1))+1 >= need })
+	return SealedSize(FrameSize*int64(k)) + 1
+}
+
+// frameCount returns how many frames a part of p bytes has: an empty part has one.
+func frameCount(p int64) int64 {
+	return max(1, ceilDiv(p, FrameSize))
+}
+
+// rowCount returns R(p), the rows that the trailer of a single or regular object of p bytes reserves.
+func rowCount(p int64) int64 {
+	return min(ceilDiv(p, MinPartSize), MaxParts)
+}
+
+// TrailerSize returns T(p), the length of the trailer of a single or regular object of p > 0 bytes.
+func TrailerSize(p int64) int64 {
+	return rowCount(p)*(rowSize+slotSize) + structureSize + FrameOverhead + recordSize + TailSize
+}
+
+func ceilDiv(a, b int64) int64 {
+	return (a + b - 1) / b
+}

@@ -1,0 +1,215 @@
+package envelope_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"testing"
+	"testing/iotest"
+
+	"pgregory.net/rapid"
+
+	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+var lengths = []int64{
+	0, 1, 2, 100, frame - 1, frame, frame + 1, 2*frame - 1, 2 * frame, 2*frame + 1, 3*frame + 5,
+	row - 1, row, row + 1, 2*row + frame + 1,
+}
+
+func TestSingleRoundTrip(t *testing.T) {
+	for _, n := range lengths {
+		dek, plain := envelope.NewDEK(), pattern(n)
+		sealed := seal(t, dek, plain)
+		if got := int64(len(sealed)); got != envelope.SealedSize(n) {
+			t.Fatalf("%d bytes sealed to %d, want %d", n, got, envelope.SealedSize(n))
+		}
+		if n > 16 && bytes.Contains(sealed, plain[:16]) {
+			t.Fatalf("%d bytes: plaintext in the sealed object", n)
+		}
+		if got := must(openSingle(dek, sealed, n))(t); !bytes.Equal(got, plain) {
+			t.Fatalf("%d bytes: opened differently", n)
+		}
+	}
+}
+
+func TestReadersKeepTheContractOfIO(t *testing.T) {
+	dek, plain := envelope.NewDEK(), pattern(frame+100)
+	sealed := seal(t, dek, plain)
+	o := dek.Single(int64(len(plain)))
+	for name, wrap := range map[string]func(io.Reader) io.Reader{
+		"plain": func(r io.Reader) io.Reader { return r }, "one byte": iotest.OneByteReader, "half": iotest.HalfReader, "data with EOF": iotest.DataErrReader,
+	} {
+		if err := iotest.TestReader(o.NewWholeReader(wrap(bytes.NewReader(sealed))), plain); err != nil {
+			t.Errorf("%s: opening: %v", name, err)
+		}
+		got := must(io.ReadAll(iotest.OneByteReader(dek.NewSealer(wrap(bytes.NewReader(plain)), int64(len(plain)), noChecksum))))(t)
+		if got := must(openSingle(dek, got, int64(len(plain))))(t); !bytes.Equal(got, plain) {
+			t.Errorf("%s: sealing gave another object", name)
+		}
+	}
+	for _, size := range []int{frame + 27, frame + 28, frame + 29, 2*frame + 56, 1 << 20} {
+		s := dek.NewSealer(bytes.NewReader(plain), int64(len(plain)), noChecksum)
+		got := must(openSingle(dek, must(readWith(s, size))(t), int64(len(plain))))(t)
+		if !bytes.Equal(got, plain) {
+			t.Errorf("sealing into %d bytes at a time gave another object", size)
+		}
+	}
+	var buf bytes.Buffer
+	if n, err := io.Copy(&buf, o.NewWholeReader(bytes.NewReader(sealed))); err != nil || n != int64(len(plain)) || !bytes.Equal(buf.Bytes(), plain) {
+		t.Errorf("WriteTo: %d bytes, %v", n, err)
+	}
+}
+
+// TestSourceDecides: a source that fails at its end never lets the last frame out, whatever its length, so a store that
+// was promised SealedSize bytes stores nothing.
+func TestSourceDecides(t *testing.T) {
+	refused := errors.New("signature does not match")
+	for _, n := range lengths {
+		for name, src := range map[string]io.Reader{
+			"error at the end": io.MultiReader(bytes.NewReader(pattern(n)), iotest.ErrReader(refused)),
+			"too long":         bytes.NewReader(pattern(n + 1)),
+			"too short":        bytes.NewReader(pattern(max(n, 1) - 1)),
+		} {
+			if name == "too short" && n == 0 {
+				continue
+			}
+			s := envelope.NewDEK().NewSealer(src, n, noChecksum)
+			got, err := io.ReadAll(s)
+			if err == nil || s.Err() == nil || (name == "error at the end" && !errors.Is(err, refused)) {
+				t.Fatalf("%s, %d bytes: err = %v", name, n, err)
+			}
+			if n > 0 && int64(len(got)) > envelope.SealedPartSize(n)-envelope.FrameOverhead {
+				t.Fatalf("%s, %d bytes: %d sealed bytes went out", name, n, len(got))
+			}
+			if again, err2 := s.Read(make([]byte, 1)); again != 0 || !errors.Is(err2, err) {
+				t.Fatalf("%s: the error is not final: %d, %v", name, again, err2)
+			}
+		}
+	}
+}
+
+func TestChecksumStandsInTheTrailer(t *testing.T) {
+	dek, plain := envelope.NewDEK(), pattern(3*frame)
+	sum := checksum.Value{Algorithm: checksum.SHA256, Sum: bytes.Repeat([]byte{7}, 32)}
+	asked := false
+	src := io.MultiReader(bytes.NewReader(plain), readerFunc(func([]byte) (int, error) { asked = true; return 0, io.EOF }))
+	sealed := must(io.ReadAll(dek.NewSealer(src, int64(len(plain)), func() checksum.Value {
+		if !asked {
+			t.Error("the checksum was asked for before the source had ended")
+		}
+		return sum
+	})))(t)
+	r := dek.Single(int64(len(plain))).NewWholeReader(bytes.NewReader(sealed))
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Trailer(); got.Checksum.Algorithm != sum.Algorithm || !bytes.Equal(got.Checksum.Sum, sum.Sum) || got.Type != envelope.FullObject {
+		t.Errorf("trailer holds %+v", got.Checksum)
+	}
+}
+
+// readWith reads r to its end with reads of size bytes.
+func readWith(r io.Reader, size int) (all []byte, err error) {
+	for p := make([]byte, size); ; {
+		n, err := r.Read(p)
+		all = append(all, p[:n]...)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// object is a sealed object of either kind, with the way to open a range of it.
+type object struct {
+	sealed, plain []byte
+	open          func(sealed []byte, off, n int64) ([]byte, error)
+}
+
+func singleObject(t testing.TB, n int64) object {
+	dek, plain := envelope.NewDEK(), pattern(n)
+	return object{seal(t, dek, plain), plain, func(sealed []byte, off, n int64) ([]byte, error) {
+		o := dek.Single(int64(len(plain)))
+		if n < 0 {
+			return io.ReadAll(o.NewWholeReader(bytes.NewReader(sealed)))
+		}
+		start, span := o.Span(off, n)
+		return io.ReadAll(o.NewReader(bytes.NewReader(sealed[min(start, int64(len(sealed))):min(start+span, int64(len(sealed)))]), off, n, envelope.Attempt{}))
+	}}
+}
+
+func multipartObject(t testing.TB, uploads ...upload) object {
+	dek := envelope.NewDEK()
+	sealed, plain, _ := multipart(t, dek, uploads...)
+	return object{sealed, plain, func(sealed []byte, off, n int64) ([]byte, error) { return openMultipart(dek, sealed, off, n) }}
+}
+
+// layouts are objects of every kind.
+func layouts(t testing.TB) map[string]object {
+	return map[string]object{
+		"single":             singleObject(t, 3*frame+17),
+		"one small part":     multipartObject(t, upload{1, 1000, false}),
+		"regular":            multipartObject(t, upload{1, row, false}, upload{2, row, false}, upload{3, 100, false}),
+		"regular, full last": multipartObject(t, upload{1, row, false}, upload{2, row, false}),
+		"regular, unbound":   multipartObject(t, upload{1, row, true}, upload{2, row, false}, upload{3, row - 1, true}),
+		"irregular sizes":    multipartObject(t, upload{1, row + 512, false}, upload{2, row + 1, true}, upload{3, 3, false}),
+		"gaps":               multipartObject(t, upload{2, row, false}, upload{7, row, false}, upload{10000, 1, false}),
+		"growing":            multipartObject(t, upload{1, frame, false}, upload{2, 2 * frame, false}, upload{3, 3 * frame, true}),
+		"empty parts":        multipartObject(t, upload{1, 0, false}, upload{2, 5, false}, upload{3, 0, false}),
+		"one empty part":     multipartObject(t, upload{1, 0, false}),
+	}
+}
+
+func TestRanges(t *testing.T) {
+	for name, o := range layouts(t) {
+		t.Run(name, func(t *testing.T) {
+			if got := must(o.open(o.sealed, 0, -1))(t); !bytes.Equal(got, o.plain) {
+				t.Fatal("whole object opened differently")
+			}
+			size := int64(len(o.plain))
+			rapid.Check(t, func(t *rapid.T) {
+				if size == 0 {
+					return
+				}
+				near := rapid.OneOf(rapid.Int64Range(0, size-1), rapid.Map(rapid.Int64Range(0, size/frame), func(k int64) int64 { return min(k*frame, size-1) }))
+				off := near.Draw(t, "off")
+				n := rapid.OneOf(rapid.Int64Range(1, size-off), rapid.Int64Range(1, min(size-off, 3))).Draw(t, "n")
+				got, err := o.open(o.sealed, off, n)
+				if err != nil || !bytes.Equal(got, o.plain[off:off+n]) {
+					t.Fatalf("[%d, +%d): %d bytes, %v", off, n, len(got), err)
+				}
+			})
+		})
+	}
+}
+
+// TestKindsAndLengths: the length alone tells kinds apart, and every trailer survives a round trip.
+func TestKindsAndLengths(t *testing.T) {
+	all := layouts(t)
+	for name, irregular := range map[string]bool{
+		"single": false, "one small part": false, "regular": false, "regular, full last": false, "regular, unbound": false,
+		"irregular sizes": true, "gaps": true, "growing": true, "empty parts": true, "one empty part": true,
+	} {
+		o := all[name]
+		n := int64(len(o.sealed))
+		if got := envelope.IsIrregularSize(n); got != irregular {
+			t.Errorf("%s: irregular = %v", name, got)
+		}
+		p, ok := envelope.PlaintextSize(n)
+		if ok == irregular || (ok && p != int64(len(o.plain))) {
+			t.Errorf("%s: PlaintextSize = %d, %v", name, p, ok)
+		}
+		p, _, err := envelope.ParseTail(o.sealed[n-envelope.TailSize:])
+		if err != nil || p != int64(len(o.plain)) {
+			t.Errorf("%s: tail says %d, %v", name, p, err)
+		}
+	}
+}
