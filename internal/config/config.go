@@ -1,0 +1,185 @@
+// Package config reads the configuration of sseproxy: the environment, and the identities file that it may name. It is
+// the one place that does, and it reports every problem at once.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"go.uber.org/zap/zapcore"
+)
+
+// Config is the configuration of "sseproxy serve". The tags are the documentation: --help and the README's table are
+// made from them.
+type Config struct {
+	Listen      string `env:"SSEPROXY_LISTEN" envDefault:":8080" help:"address for clients"`
+	AdminListen string `env:"SSEPROXY_ADMIN_LISTEN" envDefault:":8081" help:"address for /livez and /readyz; \"off\" for none"`
+	TLSCert     string `env:"SSEPROXY_TLS_CERT" help:"file with the certificate chain for clients, PEM; without it clients speak http"`
+	TLSKey      string `env:"SSEPROXY_TLS_KEY" help:"file with the certificate's private key, PEM"`
+
+	Upstream                *url.URL `env:"SSEPROXY_UPSTREAM" help:"the store's endpoint, such as https://s3.eu-central-1.amazonaws.com; required"`
+	Region                  string   `env:"SSEPROXY_REGION" envDefault:"us-east-1" help:"region that clients sign for"`
+	UpstreamRegion          string   `env:"SSEPROXY_UPSTREAM_REGION" help:"region that requests to the store are signed for, if it is another"`
+	UpstreamAccessKeyID     string   `env:"SSEPROXY_UPSTREAM_ACCESS_KEY_ID" help:"credentials for the store; without them the AWS SDK's default chain is used"`
+	UpstreamSecretAccessKey string   `env:"SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY" help:"their secret"`
+
+	AccessKeyID     string   `env:"SSEPROXY_ACCESS_KEY_ID" help:"credentials of the one client"`
+	SecretAccessKey string   `env:"SSEPROXY_SECRET_ACCESS_KEY" help:"their secret"`
+	IdentitiesFile  string   `env:"SSEPROXY_IDENTITIES" help:"file with several clients, instead: see docs/configuration.md"`
+	Domains         []string `env:"SSEPROXY_DOMAIN" help:"hosts below which buckets are addressed as bucket.host, separated by commas"`
+
+	Keyring        string        `env:"SSEPROXY_KEYRING" help:"keyring file of the local key provider; required"`
+	Key            string        `env:"SSEPROXY_KEY" envDefault:"default" help:"key id for new objects"`
+	ReadKeys       []string      `env:"SSEPROXY_READ_KEYS" help:"further key ids that stored objects may use, separated by commas"`
+	KeyCacheTTL    time.Duration `env:"SSEPROXY_KEY_CACHE_TTL" envDefault:"5m" help:"time after which a disabled key opens and seals nothing more; at most 24h"`
+	PlaintextReads string        `env:"SSEPROXY_PLAINTEXT_READS" envDefault:"deny" help:"deny or allow reading objects that are not sealed; allow is for migration only"`
+
+	Strict string `env:"SSEPROXY_STRICT" envDefault:"off" help:"on makes the first read of each object, HEAD too, verify its trailer, with one request more: see docs/threat-model.md"`
+
+	DrainTimeout time.Duration `env:"SSEPROXY_DRAIN_TIMEOUT" envDefault:"25s" help:"time that requests under way have after SIGTERM"`
+	LogLevel     zapcore.Level `env:"SSEPROXY_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error; info has one line for each request"`
+
+	// Identities are the clients, from the two variables or from the file.
+	Identities []Identity `env:"-"`
+}
+
+// IsStrict reports whether every read begins with the trailer.
+func (c Config) IsStrict() bool { return c.Strict == "on" }
+
+// AllowPlaintext reports whether objects without an envelope may be read.
+func (c Config) AllowPlaintext() bool { return c.PlaintextReads == "allow" }
+
+// Load reads the configuration from an environment ("NAME=value" lines, as os.Environ has them) and the files that it
+// names. The error lists every problem, and has no value that may be secret.
+func Load(environ []string) (Config, error) {
+	vars := env.ToMap(environ)
+	var c Config
+	unparsed, problems := c.parse(vars)
+	problems = append(problems, unknown(vars)...)
+	problems = append(problems, c.check(unparsed)...)
+	if c.IdentitiesFile != "" {
+		var err error
+		if c.Identities, err = readIdentities(c.IdentitiesFile); err != nil {
+			problems = append(problems, err)
+		}
+	} else if c.AccessKeyID != "" {
+		c.Identities = []Identity{{Name: c.AccessKeyID, AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey}}
+	}
+	return c, errors.Join(problems...)
+}
+
+// parse sets the fields from their variables. It tells which it could not, by name, and why.
+func (c *Config) parse(vars map[string]string) (unparsed map[string]bool, problems []error) {
+	err := env.ParseWithOptions(c, env.Options{
+		Environment: vars,
+		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[url.URL](): parseUpstream},
+	})
+	if err == nil {
+		return nil, nil
+	}
+	var several env.AggregateError
+	if !errors.As(err, &several) {
+		return nil, []error{err}
+	}
+	unparsed = make(map[string]bool)
+	for _, err := range several.Errors {
+		var wrong env.ParseError
+		if errors.As(err, &wrong) {
+			field, _ := reflect.TypeFor[Config]().FieldByName(wrong.Name)
+			name := field.Tag.Get("env")
+			unparsed[name] = true
+			err = fmt.Errorf("%s: %w", name, wrong.Err)
+		}
+		problems = append(problems, err)
+	}
+	return unparsed, problems
+}
+
+// parseUpstream takes a scheme and a host. What else stands in an URL may be secret, so the error does not repeat it.
+func parseUpstream(value string) (any, error) {
+	u, err := url.Parse(value)
+	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") ||
+		u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("not of the form http://host[:port] or https://host[:port]")
+	}
+	return *u, nil
+}
+
+// check refuses what cannot work together. What is wrong with a variable that was not parsed is known already.
+func (c Config) check(unparsed map[string]bool) []error {
+	var problems []error
+	refuse := func(bad bool, name, problem string) {
+		if bad && !unparsed[name] {
+			problems = append(problems, errors.New(name+" "+problem))
+		}
+	}
+	refuse(c.Upstream == nil, "SSEPROXY_UPSTREAM", "is required: the store's endpoint, such as https://s3.eu-central-1.amazonaws.com")
+	refuse((c.TLSCert == "") != (c.TLSKey == ""), "SSEPROXY_TLS_CERT", "and SSEPROXY_TLS_KEY go together")
+	refuse((c.UpstreamAccessKeyID == "") != (c.UpstreamSecretAccessKey == ""),
+		"SSEPROXY_UPSTREAM_ACCESS_KEY_ID", "and SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY go together")
+	refuse((c.AccessKeyID == "") != (c.SecretAccessKey == ""), "SSEPROXY_ACCESS_KEY_ID", "and SSEPROXY_SECRET_ACCESS_KEY go together")
+	refuse((c.AccessKeyID == "") == (c.IdentitiesFile == ""),
+		"SSEPROXY_ACCESS_KEY_ID", "or SSEPROXY_IDENTITIES, one of them, must say who the clients are")
+	refuse(!all(c.Domains, hostName), "SSEPROXY_DOMAIN", "must be host names without port, separated by commas, with no spaces")
+	refuse(c.Keyring == "", "SSEPROXY_KEYRING", "is required: make a file with \"sseproxy keys create --key default --keyring FILE\"")
+	refuse(!all(c.ReadKeys, word), "SSEPROXY_READ_KEYS", "must be key ids separated by commas, with no spaces")
+	refuse(c.KeyCacheTTL <= 0 || c.KeyCacheTTL > 24*time.Hour, "SSEPROXY_KEY_CACHE_TTL", "must be more than 0 and at most 24h")
+	refuse(c.PlaintextReads != "deny" && c.PlaintextReads != "allow", "SSEPROXY_PLAINTEXT_READS", "must be deny or allow")
+	refuse(c.Strict != "off" && c.Strict != "on", "SSEPROXY_STRICT", "must be off or on")
+	refuse(c.DrainTimeout < 0, "SSEPROXY_DRAIN_TIMEOUT", "must not be negative")
+	refuse(c.LogLevel > zapcore.ErrorLevel, "SSEPROXY_LOG_LEVEL", "must be debug, info, warn or error")
+	return problems
+}
+
+var (
+	hostName = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`)
+	word     = regexp.MustCompile(`^\S+$`)
+)
+
+func all(list []string, form *regexp.Regexp) bool {
+	return !slices.ContainsFunc(list, func(s string) bool { return !form.MatchString(s) })
+}
+
+// serviceLink is a variable that Kubernetes puts into every pod for a Service whose name begins with sseproxy.
+var serviceLink = regexp.MustCompile(`^SSEPROXY_([A-Z0-9_]+_)?(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|` +
+	`PORT=(tcp|udp|sctp)://|PORT_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?=)`)
+
+// unknown finds variables of ours that nothing reads: most likely a misspelled name, which must not pass in silence.
+func unknown(vars map[string]string) []error {
+	known := make(map[string]bool)
+	for _, v := range Variables() {
+		known[v.Name] = true
+	}
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		ours := strings.HasPrefix(name, "SSEPROXY_") && !strings.HasPrefix(name, "SSEPROXY_TEST_")
+		if ours && !known[name] && !serviceLink.MatchString(name+"="+vars[name]) {
+			problems = append(problems, fmt.Errorf("%s is not a variable of sseproxy", name))
+		}
+	}
+	return problems
+}
+
+// Variable documents one environment variable.
+type Variable struct{ Name, Default, Help string }
+
+// Variables returns every variable, in the order of Config.
+func Variables() []Variable {
+	var all []Variable
+	t := reflect.TypeFor[Config]()
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag
+		if name := tag.Get("env"); name != "-" {
+			all = append(all, Variable{name, tag.Get("envDefault"), tag.Get("help")})
+		}
+	}
+	return all
+}

@@ -1,0 +1,254 @@
+package config_test
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/sseproxy/sseproxy/internal/config"
+)
+
+// complete is the least that serve needs.
+const complete = `
+SSEPROXY_UPSTREAM=https://store.example:9000
+SSEPROXY_ACCESS_KEY_ID=app
+SSEPROXY_SECRET_ACCESS_KEY=secret-of-app
+SSEPROXY_KEYRING=keyring.json
+`
+
+// environ turns a text with one variable a line into an environment.
+func environ(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
+}
+
+// defaults are what the complete environment means.
+func defaults() config.Config {
+	return config.Config{
+		Listen: ":8080", AdminListen: ":8081",
+		Upstream: &url.URL{Scheme: "https", Host: "store.example:9000"}, Region: "us-east-1",
+		AccessKeyID: "app", SecretAccessKey: "secret-of-app",
+		Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, PlaintextReads: "deny", Strict: "off",
+		DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
+		Identities: []config.Identity{{Name: "app", AccessKeyID: "app", SecretAccessKey: "secret-of-app"}},
+	}
+}
+
+func TestLoad(t *testing.T) {
+	for name, test := range map[string]struct {
+		environ string
+		change  func(*config.Config)
+	}{
+		"least": {complete, func(*config.Config) {}},
+		"the rest": {complete + `
+SSEPROXY_LISTEN=127.0.0.1:1
+SSEPROXY_ADMIN_LISTEN=off
+SSEPROXY_TLS_CERT=cert.pem
+SSEPROXY_TLS_KEY=key.pem
+SSEPROXY_REGION=eu-west-1
+SSEPROXY_UPSTREAM_REGION=auto
+SSEPROXY_UPSTREAM_ACCESS_KEY_ID=proxy
+SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY=secret-of-proxy
+SSEPROXY_DOMAIN=s3.example,s3
+SSEPROXY_KEY=new
+SSEPROXY_READ_KEYS=default,older
+SSEPROXY_KEY_CACHE_TTL=24h
+SSEPROXY_PLAINTEXT_READS=allow
+SSEPROXY_DRAIN_TIMEOUT=0s
+SSEPROXY_LOG_LEVEL=error
+`, func(c *config.Config) {
+			c.Listen, c.AdminListen, c.TLSCert, c.TLSKey = "127.0.0.1:1", "off", "cert.pem", "key.pem"
+			c.Region, c.UpstreamRegion = "eu-west-1", "auto"
+			c.UpstreamAccessKeyID, c.UpstreamSecretAccessKey = "proxy", "secret-of-proxy"
+			c.Domains, c.Key, c.ReadKeys = []string{"s3.example", "s3"}, "new", []string{"default", "older"}
+			c.KeyCacheTTL, c.PlaintextReads, c.DrainTimeout, c.LogLevel = 24*time.Hour, "allow", 0, zapcore.ErrorLevel
+		}},
+		// Templates leave variables empty.
+		"an empty variable is its default": {complete + `
+SSEPROXY_LISTEN=
+SSEPROXY_REGION=
+SSEPROXY_KEY=
+SSEPROXY_READ_KEYS=
+SSEPROXY_DOMAIN=
+SSEPROXY_KEY_CACHE_TTL=
+SSEPROXY_PLAINTEXT_READS=
+SSEPROXY_LOG_LEVEL=
+SSEPROXY_IDENTITIES=
+SSEPROXY_TLS_CERT=
+`, func(*config.Config) {}},
+		"others' variables": {complete + "PATH=/bin\nAWS_REGION=x\nsseproxy_listen=x\nXSSEPROXY_LISTEN=x\nnonsense\n", func(*config.Config) {}},
+		// As Kubernetes makes them for Services called sseproxy and sseproxy-admin.
+		"service links": {complete + `
+SSEPROXY_SERVICE_HOST=10.0.0.1
+SSEPROXY_SERVICE_PORT=80
+SSEPROXY_SERVICE_PORT_HTTP=80
+SSEPROXY_PORT=tcp://10.0.0.1:80
+SSEPROXY_PORT_80_TCP=tcp://10.0.0.1:80
+SSEPROXY_PORT_80_TCP_PROTO=tcp
+SSEPROXY_PORT_80_TCP_PORT=80
+SSEPROXY_PORT_80_TCP_ADDR=10.0.0.1
+SSEPROXY_ADMIN_SERVICE_HOST=10.0.0.2
+SSEPROXY_ADMIN_SERVICE_PORT=8081
+SSEPROXY_ADMIN_PORT=udp://10.0.0.2:8081
+SSEPROXY_ADMIN_PORT_8081_UDP_ADDR=10.0.0.2
+`, func(*config.Config) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := defaults()
+			test.change(&want)
+			got, err := config.Load(environ(test.environ))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			if got.AllowPlaintext() != (got.PlaintextReads == "allow") {
+				t.Error("AllowPlaintext says otherwise")
+			}
+		})
+	}
+}
+
+// Each environment is refused with all that is wrong in it, and nothing else.
+func TestLoadRefuses(t *testing.T) {
+	for name, test := range map[string]struct{ environ, problems string }{
+		"nothing": {"", `
+SSEPROXY_UPSTREAM is required: the store's endpoint, such as https://s3.eu-central-1.amazonaws.com
+SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them, must say who the clients are
+SSEPROXY_KEYRING is required: make a file with "sseproxy keys create --key default --keyring FILE"`},
+		"all at once": {`
+SSEPROXY_UPSTREAM=store.example
+SSEPROXY_KEY_CACHE_TTL=5
+SSEPROXY_DRAIN_TIMEOUT=soon
+SSEPROXY_LOG_LEVEL=loud
+SSEPROXY_UPSTREEM=http://store.example
+SSEPROXY_KEYRINGS=x
+SSEPROXY_TLS_CERT=cert.pem
+SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY=secret-of-proxy
+SSEPROXY_SECRET_ACCESS_KEY=secret-of-app
+SSEPROXY_DOMAIN=s3.example, s3
+SSEPROXY_READ_KEYS=a,,b
+SSEPROXY_PLAINTEXT_READS=yes
+`, `
+SSEPROXY_UPSTREAM: not of the form http://host[:port] or https://host[:port]
+SSEPROXY_KEY_CACHE_TTL: unable to parse duration: time: missing unit in duration "5"
+SSEPROXY_DRAIN_TIMEOUT: unable to parse duration: time: invalid duration "soon"
+SSEPROXY_LOG_LEVEL: unrecognized level: "loud"
+SSEPROXY_KEYRINGS is not a variable of sseproxy
+SSEPROXY_UPSTREEM is not a variable of sseproxy
+SSEPROXY_TLS_CERT and SSEPROXY_TLS_KEY go together
+SSEPROXY_UPSTREAM_ACCESS_KEY_ID and SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY go together
+SSEPROXY_ACCESS_KEY_ID and SSEPROXY_SECRET_ACCESS_KEY go together
+SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them, must say who the clients are
+SSEPROXY_DOMAIN must be host names without port, separated by commas, with no spaces
+SSEPROXY_KEYRING is required: make a file with "sseproxy keys create --key default --keyring FILE"
+SSEPROXY_READ_KEYS must be key ids separated by commas, with no spaces
+SSEPROXY_PLAINTEXT_READS must be deny or allow`},
+		"out of range": {complete + "SSEPROXY_KEY_CACHE_TTL=0s\nSSEPROXY_DRAIN_TIMEOUT=-1s\nSSEPROXY_LOG_LEVEL=fatal\n", `
+SSEPROXY_KEY_CACHE_TTL must be more than 0 and at most 24h
+SSEPROXY_DRAIN_TIMEOUT must not be negative
+SSEPROXY_LOG_LEVEL must be debug, info, warn or error`},
+		"over the key cache's limit": {complete + "SSEPROXY_KEY_CACHE_TTL=24h1ns\n", `
+SSEPROXY_KEY_CACHE_TTL must be more than 0 and at most 24h`},
+		"half a pair": {complete + "SSEPROXY_TLS_KEY=key.pem\nSSEPROXY_UPSTREAM_ACCESS_KEY_ID=proxy\nSSEPROXY_SECRET_ACCESS_KEY=\n", `
+SSEPROXY_TLS_CERT and SSEPROXY_TLS_KEY go together
+SSEPROXY_UPSTREAM_ACCESS_KEY_ID and SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY go together
+SSEPROXY_ACCESS_KEY_ID and SSEPROXY_SECRET_ACCESS_KEY go together`},
+		"a port in a domain": {complete + "SSEPROXY_DOMAIN=s3.example:8080\n", `
+SSEPROXY_DOMAIN must be host names without port, separated by commas, with no spaces`},
+		"a dot before a domain": {complete + "SSEPROXY_DOMAIN=.s3.example\n", `
+SSEPROXY_DOMAIN must be host names without port, separated by commas, with no spaces`},
+		// What only looks like a service link.
+		"misspelled ports": {complete + "SSEPROXY_LISTEN_PORT=8080\nSSEPROXY_PORT=8080\nSSEPROXY_SERVICE=x\nSSEPROXY_=x\n", `
+SSEPROXY_ is not a variable of sseproxy
+SSEPROXY_LISTEN_PORT is not a variable of sseproxy
+SSEPROXY_PORT is not a variable of sseproxy
+SSEPROXY_SERVICE is not a variable of sseproxy`},
+	} {
+		t.Run(name, func(t *testing.T) { wantProblems(t, environ(test.environ), test.problems) })
+	}
+}
+
+// wantProblems fails the test unless the environment is refused with those problems, one a line.
+func wantProblems(t *testing.T, environ []string, problems string) {
+	t.Helper()
+	_, err := config.Load(environ)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	if diff := cmp.Diff(strings.TrimPrefix(problems, "\n"), err.Error()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestUpstream: the endpoint is a scheme and a host, and what else was in it is not repeated.
+func TestUpstream(t *testing.T) {
+	load := func(value string) (config.Config, error) {
+		return config.Load(environ(strings.Replace(complete, "https://store.example:9000", value, 1)))
+	}
+	for _, value := range []string{"http://h", "https://h:1", "https://h/", "http://[::1]:9000"} {
+		if c, err := load(value); err != nil || c.Upstream.String() != value {
+			t.Errorf("%s: %v, %v", value, c.Upstream, err)
+		}
+	}
+	for _, value := range []string{
+		"h", "h:9000", "//h", "ftp://h", "http://", "http://:9000", "https:h", "http://h/path", "http://h?hunter2", "http://h#hunter2",
+		"https://user:hunter2@h", "https://hunter2@h", "https://user:hunter2@h:port", "https://user:hunter2 @h", "http://h/%hunter2",
+	} {
+		if _, err := load(value); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+}
+
+// Variables are documented, each once, and there is one for every field.
+func TestVariables(t *testing.T) {
+	seen := map[string]bool{}
+	for _, v := range config.Variables() {
+		if !strings.HasPrefix(v.Name, "SSEPROXY_") || seen[v.Name] || v.Help == "" {
+			t.Errorf("%+v", v)
+		}
+		seen[v.Name] = true
+	}
+	if fields := reflect.TypeFor[config.Config]().NumField() - 1; len(seen) != fields {
+		t.Errorf("%d variables for %d fields", len(seen), fields)
+	}
+}
+
+// TestNoSecretInErrors: a configuration in which every value is wrong, and every value that may be secret is hunter2.
+func TestNoSecretInErrors(t *testing.T) {
+	for _, file := range []string{
+		`{"identities": [{"name": "a", "access_key_id": "a", "secret_access_key": "hunter2"`,
+		`{"identities": [{"name": "a", "access_key_id": "a", "secret_access_key": "hunter2"}]} hunter2`,
+		`{"identities": [{"name": "a", "access_key_id": "a", "secret_access_key": "hunter2\x"}]}`,
+		`{"identities": [{"name": "a", "access_key_id": "a", "secret_access_key": ["hunter2"]}]}`,
+		`{"identities": [{"name": "a", "access_key_id": "a", "secret_access_key": {"a": "hunter2"}}]}`,
+		`{"identities": [{"name": "a", "access_key_id": "a", "secret_access_key": "a", "upstream": "hunter2"}]}`,
+		`{"identities": [{"name": "a", "access_key_id": "a", "secret_access_key": "hunter2", "upstream": {"secret_access_key": "hunter2"}}]}`,
+		`{"identities": [{"name": "a", "access_key_id": "a", "secret_access_key": "hunter2", "secret_access_key": "hunter2"}]}`,
+		`{"identities": ["hunter2"]}`,
+		`"hunter2"`,
+		`hunter2`,
+	} {
+		path := filepath.Join(t.TempDir(), "identities.json")
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, v := range config.Variables() {
+			all = append(all, v.Name+"=hunter2")
+		}
+		all = append(all, "SSEPROXY_UNKNOWN=hunter2", "SSEPROXY_IDENTITIES="+path, "SSEPROXY_UPSTREAM=https://user:hunter2@h:port",
+			"SSEPROXY_KEY_CACHE_TTL=x", "SSEPROXY_DRAIN_TIMEOUT=x", "SSEPROXY_LOG_LEVEL=x", "SSEPROXY_UPSTREAM_ACCESS_KEY_ID=")
+		if _, err := config.Load(all); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
