@@ -1,0 +1,475 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+const (
+	maxComplete      = 8 << 20 // bytes: 10,000 parts with an ETag and a checksum each
+	completeAttempts = 6       // of writing part 10000 anew, when another Complete of the same upload wrote it in between
+	completePause    = 20 * time.Millisecond
+)
+
+// listedPart is a part as CompleteMultipartUpload names it.
+type listedPart struct {
+	PartNumber int
+	ETag       string
+	Checksums  []textElement `xml:",any"`
+}
+
+// textElement is an XML element with text.
+type textElement struct {
+	XMLName xml.Name
+	Text    string `xml:",chardata"`
+}
+
+// sum returns the checksum under a; zero if the part names none.
+func (l listedPart) sum(a checksum.Algorithm) (checksum.Value, error) {
+	for _, e := range l.Checksums {
+		if a != 0 && strings.EqualFold(e.XMLName.Local, "Checksum"+a.String()) {
+			return checksum.Parse(a, strings.TrimSpace(e.Text))
+		}
+	}
+	return checksum.Value{}, nil
+}
+
+// completion gathers what CompleteMultipartUpload decides.
+type completion struct {
+	upload  *upload
+	listed  []listedPart
+	tags    []partTag
+	trailer envelope.Trailer
+	sums    []checksum.Value // of the parts, as the client repeats them
+	stash   *target          // of the last part, where it must be joined with the trailer
+}
+
+// completeMultipartUpload checks what S3 checks, in plaintext terms, and lets the store put the parts together with the
+// trailer behind them.
+func (p *Proxy) completeMultipartUpload(q *request) error {
+	body, err := q.readBody(maxComplete)
+	if err != nil {
+		return err
+	}
+	listed, err := parseComplete(body)
+	if err != nil {
+		return err
+	}
+	failure := p.complete(q, listed)
+	if hasCode(failure, "NoSuchUpload") || hasCode(failure, "InvalidPart") {
+		// Another Complete of the same upload may have been faster, now or before, and have removed what this one needs.
+		if err := p.completedBefore(q, listed); !errors.Is(err, errNoSuchUpload) {
+			return err
+		}
+	}
+	return failure
+}
+
+func (p *Proxy) complete(q *request, listed []listedPart) error {
+	u, err := p.loadUpload(q)
+	if err != nil {
+		return err
+	}
+	c := &completion{upload: u, listed: listed}
+	if err := p.checkParts(q, c); err != nil {
+		return err
+	}
+	if err := c.checkWhole(q); err != nil {
+		return err
+	}
+	for attempt := range completeAttempts {
+		var etag string
+		var header http.Header
+		if etag, header, err = p.completeAtStore(q, c); err == nil {
+			return p.replyComplete(q, c, etag, header)
+		}
+		// The parts of the client were there a moment ago, so it is the proxy's own that was written anew in between.
+		if !hasCode(err, "InvalidPart") {
+			break
+		}
+		if err := sleep(q.ctx, time.Duration(rand.Int64N(int64(completePause)<<attempt))); err != nil { //nolint:gosec // for spreading only
+			return err
+		}
+	}
+	return err
+}
+
+// hasCode reports whether an error is S3's error with the code.
+func hasCode(err error, code string) bool {
+	var api *apiError
+	return errors.As(err, &api) && api.Code == code
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// parseComplete reads the list of parts and checks what needs no look at the store.
+func parseComplete(body []byte) ([]listedPart, error) {
+	var doc struct {
+		XMLName xml.Name     `xml:"CompleteMultipartUpload"`
+		Part    []listedPart `xml:"Part"`
+	}
+	if err := xml.Unmarshal(body, &doc); err != nil {
+		return nil, newError("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+	}
+	if len(doc.Part) == 0 {
+		return nil, newError("InvalidRequest", "You must specify at least one part")
+	}
+	previous := 0
+	for _, part := range doc.Part {
+		if part.PartNumber < 1 || part.PartNumber > envelope.MaxParts {
+			return nil, newError("InvalidArgument", "PartNumber must be >= 1 and <= 10000")
+		}
+		if part.PartNumber <= previous {
+			return nil, newError("InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number.")
+		}
+		previous = part.PartNumber
+	}
+	return doc.Part, nil
+}
+
+// checkParts compares the list with what the store has, and fills in sizes and attempts.
+func (p *Proxy) checkParts(q *request, c *completion) error {
+	stored, err := p.listStored(q, c.upload.id)
+	if err != nil {
+		return err
+	}
+	for i, l := range c.listed {
+		if err := p.checkPart(q, c, l, stored[l.PartNumber], i == len(c.listed)-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPart compares one part. The proxy's own part number has a stash alone, and so has, besides its part, one that is too
+// short to stand before another.
+func (p *Proxy) checkPart(q *request, c *completion, l listedPart, sealed storedPart, last bool) (err error) {
+	k := uploadKey{q.target, c.upload.id}
+	tag := parsePartTag(strings.Trim(l.ETag, `"`))
+	if l.PartNumber == ownPart {
+		if sealed, err = p.findStash(q, k, l, &tag); err != nil {
+			return err
+		}
+	}
+	size, ok := envelope.PartPlaintextSize(sealed.Size)
+	if !ok || sealed.ETag == "" || sealed.ETag != tag.native {
+		return invalidPart(q, l)
+	}
+	short := size < envelope.MinPartSize
+	if short && !last {
+		return newError("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size",
+			errorField{"ETag", strings.Trim(l.ETag, `"`)}, errorField{"MinSizeAllowed", strconv.Itoa(envelope.MinPartSize)},
+			errorField{"PartNumber", strconv.Itoa(l.PartNumber)}, errorField{"ProposedSize", strconv.FormatInt(size, 10)})
+	}
+	if short && l.PartNumber != ownPart {
+		if _, err := p.findStash(q, k, l, &tag); err != nil {
+			return err
+		}
+	}
+	if short || l.PartNumber == ownPart {
+		t := k.stashTarget(l.PartNumber, tag.attempt)
+		c.stash = &t
+	}
+	part := envelope.Part{Number: l.PartNumber, Size: size}
+	if tag.attempt != (envelope.Attempt{}) {
+		part.Bound, part.Attempt = true, tag.attempt
+	}
+	c.trailer.Parts = append(c.trailer.Parts, part)
+	c.tags = append(c.tags, tag)
+	return nil
+}
+
+func invalidPart(q *request, l listedPart) error {
+	return newError("InvalidPart", "One or more of the specified parts could not be found.  The part may not have been uploaded, "+
+		"or the specified entity tag may not match the part's entity tag.",
+		errorField{"ETag", strings.Trim(l.ETag, `"`)}, errorField{"PartNumber", strconv.Itoa(l.PartNumber)}, errorField{"UploadId", q.query.Get("uploadId")})
+}
+
+// findStash finds the stash of a part: of the attempt that its tag names or, for a bare tag, the only one there is, whose
+// attempt it then is.
+func (p *Proxy) findStash(q *request, k uploadKey, l listedPart, tag *partTag) (storedPart, error) {
+	prefix := fmt.Sprintf("%s/%d-", k.folder(), l.PartNumber)
+	if !tag.bare {
+		prefix = k.stashTarget(l.PartNumber, tag.attempt).key
+	}
+	entries, err := p.listVersions(q.internal(q.ctx, target{bucket: q.target.bucket}), prefix)
+	if err != nil {
+		return storedPart{}, err
+	}
+	if len(entries) != 1 {
+		return storedPart{}, invalidPart(q, l)
+	}
+	if tag.bare && !decodeAttempt(&tag.attempt, entries[0].Key[strings.LastIndexByte(entries[0].Key, '-')+1:]) {
+		return storedPart{}, invalidPart(q, l)
+	}
+	return storedPart{PartNumber: l.PartNumber, ETag: tag.native, Size: entries[0].Size}, nil
+}
+
+// checkWhole checks what the client says of the whole object, and completes the trailer.
+func (c *completion) checkWhole(q *request) error {
+	size := c.trailer.Size()
+	if said := q.header.Get("X-Amz-Mp-Object-Size"); said != "" && said != strconv.FormatInt(size, 10) {
+		return newError("InvalidRequest", fmt.Sprintf("The provided 'x-amz-mp-object-size' header value %s does not match what was computed: %d", said, size))
+	}
+	c.trailer.UploadIDHash = sha256.Sum256([]byte(c.upload.id))
+	c.combineCRC()
+	a := c.upload.state.Checksum
+	for i, l := range c.listed {
+		sum, err := l.sum(a)
+		switch {
+		case err != nil || sum.Sum != nil && !c.tags[i].bare && !c.tags[i].matches(sum):
+			return invalidPart(q, l)
+		case sum.Sum == nil && c.upload.state.Type == envelope.Composite:
+			return newError("InvalidRequest", fmt.Sprintf("The upload was created using a %s checksum. The complete request must include the checksum for each part. "+
+				"It was missing for part %d in the request.", strings.ToLower(a.String()), l.PartNumber))
+		}
+		if sum.Sum != nil {
+			c.trailer.Parts[i].Checksum = sum.Sum
+		}
+		c.sums = append(c.sums, sum)
+	}
+	if a == 0 {
+		return c.checkDeclared(q, crcValue(c.trailer.CRC), c.trailer.HasCRC)
+	}
+	whole, known := c.wholeChecksum(a)
+	if known {
+		c.trailer.Checksum, c.trailer.Type = whole, c.upload.state.Type
+	} else {
+		for i := range c.trailer.Parts {
+			c.trailer.Parts[i].Checksum = nil
+		}
+	}
+	return c.checkDeclared(q, whole, known)
+}
+
+// combineCRC computes the object's CRC from those of its parts, where all are known.
+func (c *completion) combineCRC() {
+	crc := make([]byte, 8)
+	for i, tag := range c.tags {
+		if tag.bare {
+			return
+		}
+		crc = checksum.Combine(checksum.CRC64NVME, crc, binary.BigEndian.AppendUint64(nil, tag.crc), c.trailer.Parts[i].Size)
+	}
+	c.trailer.HasCRC, c.trailer.CRC = true, binary.BigEndian.Uint64(crc)
+}
+
+// wholeChecksum returns the object's checksum in the upload's algorithm, if the parts tell it.
+func (c *completion) wholeChecksum(a checksum.Algorithm) (checksum.Value, bool) {
+	if c.upload.state.Type == envelope.Composite {
+		h := a.New()
+		for _, sum := range c.sums {
+			h.Write(sum.Sum)
+		}
+		return checksum.Value{Algorithm: a, Sum: h.Sum(nil)}, true
+	}
+	if a == checksum.CRC64NVME {
+		return crcValue(c.trailer.CRC), c.trailer.HasCRC
+	}
+	whole := make([]byte, a.Size())
+	for i, tag := range c.tags {
+		if tag.bare || tag.algorithm != a {
+			return checksum.Value{}, false
+		}
+		whole = checksum.Combine(a, whole, tag.digest[:a.Size()], c.trailer.Parts[i].Size)
+	}
+	return checksum.Value{Algorithm: a, Sum: whole}, true
+}
+
+// checkDeclared compares a checksum of the whole object that came with the request.
+func (c *completion) checkDeclared(q *request, whole checksum.Value, known bool) error {
+	if kind := q.header.Get("X-Amz-Checksum-Type"); kind != "" && c.upload.state.Checksum != 0 && kind != checksumTypeNames[c.upload.state.Type] {
+		return newError("InvalidRequest", "The upload was created using the "+checksumTypeNames[c.upload.state.Type]+" checksum mode. The complete request must use the same checksum mode.")
+	}
+	for name, values := range q.header {
+		a, ok := checksum.ByHeader(name)
+		if !ok {
+			continue
+		}
+		said, _, _ := strings.Cut(values[0], "-")
+		sum, err := checksum.Parse(a, said)
+		if err != nil {
+			return newError("InvalidRequest", "Value for "+a.Header()+" header is invalid.")
+		}
+		if !known || whole.Algorithm != a || !bytes.Equal(whole.Sum, sum.Sum) {
+			return newError("BadDigest", fmt.Sprintf("The %s you specified did not match the calculated checksum.", a))
+		}
+	}
+	return nil
+}
+
+// completeAtStore writes the proxy's own part, and completes. It returns the store's ETag and headers.
+func (p *Proxy) completeAtStore(q *request, c *completion) (string, http.Header, error) {
+	own, err := p.sendOwnPart(q, c)
+	if err != nil {
+		return "", nil, err
+	}
+	doc := struct {
+		XMLName xml.Name `xml:"CompleteMultipartUpload"`
+		Xmlns   string   `xml:"xmlns,attr"`
+		Part    []struct {
+			PartNumber int
+			ETag       string
+		}
+	}{Xmlns: s3Namespace}
+	add := func(number int, etag string) {
+		doc.Part = append(doc.Part, struct {
+			PartNumber int
+			ETag       string
+		}{number, `"` + etag + `"`})
+	}
+	for i, part := range c.trailer.Parts {
+		if c.stash == nil || i < len(c.trailer.Parts)-1 {
+			add(part.Number, c.tags[i].native)
+		}
+	}
+	add(ownPart, own)
+	body, err := xml.Marshal(doc)
+	if err != nil {
+		return "", nil, fmt.Errorf("encoding the list of parts: %w", err)
+	}
+	resp, err := p.send(q, outgoing{
+		method: http.MethodPost, target: q.target, query: url.Values{"uploadId": {c.upload.id}}, header: q.op.storeHeader(q.header),
+		body: bytes.NewReader(body), length: int64(len(body)), sha256: hexSHA256(body),
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return "", nil, err
+	}
+	// A store may answer 200 first and find out later that it failed.
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) //nolint:forbidigo // limited
+	if err = closing(resp, err); err != nil {
+		return "", nil, fmt.Errorf("%w: reading its answer: %w", errStore, err)
+	}
+	var result struct {
+		XMLName xml.Name
+		ETag    string
+	}
+	if err := xml.Unmarshal(bytes.TrimSpace(answer), &result); err != nil || result.XMLName.Local != "CompleteMultipartUploadResult" {
+		return "", nil, parseUpstreamError(resp.StatusCode, resp.Header, answer)
+	}
+	return strings.Trim(result.ETag, `"`), resp.Header, nil
+}
+
+// sendOwnPart writes part 10000: the trailer, behind a last part that cannot stand before another. Writing it again is
+// harmless.
+func (p *Proxy) sendOwnPart(q *request, c *completion) (etag string, err error) {
+	trailer, err := c.upload.dek.SealTrailer(&c.trailer)
+	if err != nil {
+		return "", err
+	}
+	out := outgoing{
+		method: http.MethodPut, target: q.target, query: partQuery(c.upload.id, ownPart),
+		body: bytes.NewReader(trailer), length: int64(len(trailer)), sha256: unsignedPayload,
+	}
+	if c.stash == nil {
+		return p.sendFrames(q, out)
+	}
+	size := envelope.SealedPartSize(c.trailer.Parts[len(c.trailer.Parts)-1].Size)
+	stash, err := p.send(q, outgoing{method: http.MethodGet, target: *c.stash})
+	if err != nil {
+		return "", err
+	}
+	defer stash.Body.Close() //nolint:errcheck // read to its end, or given up
+	if stash.StatusCode == http.StatusNotFound {
+		return "", errNoSuchUpload // it was found before, and goes only with the upload
+	}
+	if err := q.expect(stash, http.StatusOK); err != nil {
+		return "", err
+	}
+	if stash.ContentLength != size {
+		return "", fmt.Errorf("%w: a stash of %d bytes", envelope.ErrSize, stash.ContentLength)
+	}
+	out.body, out.length = io.MultiReader(stash.Body, bytes.NewReader(trailer)), size+out.length
+	return p.sendFrames(q, out)
+}
+
+// replyComplete removes what was kept of the upload and tells the client.
+func (p *Proxy) replyComplete(q *request, c *completion, etag string, header http.Header) error {
+	if err := p.forgetUpload(q, c.upload.id); err != nil {
+		p.cfg.Log.Warn("an upload's state is left to gc", zap.String("request_id", q.id), zap.Error(err))
+	}
+	h := q.w.Header()
+	copyResponse(h, header, writeResponse)
+	h.Del("Etag")
+	h.Set(encryptionHeader, "AES256")
+	return q.replyCompleted(etag, &c.trailer)
+}
+
+// replyCompleted answers a CompleteMultipartUpload with the result.
+func (q *request) replyCompleted(etag string, t *envelope.Trailer) error {
+	result := struct {
+		XMLName  xml.Name `xml:"CompleteMultipartUploadResult"`
+		Xmlns    string   `xml:"xmlns,attr"`
+		Location string
+		Bucket   string
+		Key      string
+		ETag     string
+		Sum      *textElement `xml:",omitempty"`
+		Type     string       `xml:"ChecksumType,omitempty"`
+	}{Xmlns: s3Namespace, Location: q.target.escapedPath(), Bucket: q.target.bucket, Key: q.target.key, ETag: `"` + clientETag(etag) + `"`}
+	h := make(http.Header)
+	(&sealedObject{trailer: t}).showChecksum(h)
+	for name := range h {
+		if a, ok := checksum.ByHeader(name); ok {
+			result.Sum = sumElement(a, h.Get(name))
+			result.Type = h.Get("X-Amz-Checksum-Type")
+		}
+	}
+	return q.replyXML(result)
+}
+
+// completedBefore answers a Complete of an upload that is gone: with its result, if the object there is what this very
+// request would have made.
+func (p *Proxy) completedBefore(q *request, listed []listedPart) error {
+	own := q.internal(q.ctx, q.target)
+	resp, err := p.send(own, outgoing{method: http.MethodHead, target: q.target})
+	if err != nil {
+		return err
+	}
+	if err := closing(resp, own.expect(resp, http.StatusOK)); err != nil {
+		return errNoSuchUpload
+	}
+	o, err := p.openEnvelope(own, resp)
+	if err != nil || o == nil || !o.envelope.Multipart {
+		return errNoSuchUpload
+	}
+	t, err := p.layout(own, o)
+	if err != nil || t.UploadIDHash != sha256.Sum256([]byte(q.query.Get("uploadId"))) || len(t.Parts) != len(listed) {
+		return errNoSuchUpload
+	}
+	for i, l := range listed {
+		tag := parsePartTag(strings.Trim(l.ETag, `"`))
+		if t.Parts[i].Number != l.PartNumber || t.Parts[i].Bound && !tag.bare && t.Parts[i].Attempt != tag.attempt {
+			return errNoSuchUpload
+		}
+	}
+	q.w.Header().Set(encryptionHeader, "AES256")
+	return q.replyCompleted(strings.Trim(o.stored.etag, `"`), t)
+}

@@ -1,0 +1,74 @@
+package proxy
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+
+	"github.com/sseproxy/sseproxy/internal/checksum"
+)
+
+// maxForward bounds the body, in bytes, of an operation that is passed on. S3's largest, a lifecycle configuration of 1000
+// rules, stays below it.
+const maxForward = 2 << 20
+
+// forward passes an operation on as it is: signed again, with a body that has proved to be the client's.
+func (p *Proxy) forward(q *request) error {
+	body, err := q.readBody(maxForward)
+	if err != nil {
+		return err
+	}
+	resp, err := p.sendBuffered(q, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
+	if err := q.expect(resp, http.StatusOK, http.StatusNoContent, http.StatusAccepted); err != nil {
+		return err
+	}
+	copyResponse(q.w.Header(), resp.Header, passResponse)
+	if resp.ContentLength >= 0 && resp.StatusCode != http.StatusNoContent {
+		q.w.Header().Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+	}
+	return q.reply(resp.StatusCode, resp.Body)
+}
+
+// sendBuffered sends q on with a body that is whole in memory. Content-MD5 goes along: S3 demands a checksum for many of
+// these operations, and every store knows this one.
+func (p *Proxy) sendBuffered(q *request, body []byte) (*http.Response, error) {
+	out := outgoing{method: q.method, target: q.target, query: storeQuery(q.query), header: q.op.storeHeader(q.header)}
+	if len(body) > 0 {
+		out.body, out.length, out.sha256 = bytes.NewReader(body), int64(len(body)), hexSHA256(body)
+		out.header.Set("Content-Md5", checksumOf(checksum.MD5, body).String())
+	}
+	return p.send(q, out)
+}
+
+// deleteObject passes on, with If-Match in terms of the store's ETag.
+func (p *Proxy) deleteObject(q *request) error {
+	resp, err := p.sendBuffered(q, nil)
+	if err != nil {
+		return err
+	}
+	if err := q.expect(resp, http.StatusNoContent, http.StatusOK); err != nil {
+		return err
+	}
+	copyResponse(q.w.Header(), resp.Header, writeResponse)
+	return closing(resp, q.reply(http.StatusNoContent, nil))
+}
+
+// deleteObjects passes on, with each entry's ETag in terms of the store's.
+func (p *Proxy) deleteObjects(q *request) error {
+	body, err := q.readBody(maxDelete)
+	if err != nil {
+		return err
+	}
+	if body, err = rewriteDelete(body); err != nil {
+		return err
+	}
+	resp, err := p.sendBuffered(q, body)
+	if err != nil {
+		return err
+	}
+	return p.replyRewritten(q, resp, func(b []byte) ([]byte, error) { return b, checkDeleteResult(b) })
+}

@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+// listObjects serves the three listings of objects with plaintext sizes. They follow from the stored ones by arithmetic,
+// so a page costs no request but its own; only an irregular object must be looked at.
+func (p *Proxy) listObjects(q *request) error {
+	resp, err := p.sendBuffered(q, nil)
+	if err != nil {
+		return err
+	}
+	return p.replyRewritten(q, resp, func(body []byte) ([]byte, error) {
+		sizes, err := p.lookUpSizes(q, body)
+		if err != nil {
+			return nil, err
+		}
+		return rewriteListing(body, func(e listEntry) (int64, error) {
+			if size, ok := sizes[e]; ok {
+				return size, nil
+			}
+			return listedSize(e.Size), nil
+		})
+	})
+}
+
+// listedSize is what a listing shows for an object of sealed bytes: what it holds, or its length if no sealed object has
+// that length.
+func listedSize(sealed int64) int64 {
+	if size, ok := envelope.PlaintextSize(sealed); ok {
+		return size
+	}
+	return sealed
+}
+
+// replyRewritten answers with the store's document as rewrite makes it.
+func (p *Proxy) replyRewritten(q *request, resp *http.Response, rewrite func([]byte) ([]byte, error)) error {
+	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxListing+1)) //nolint:forbidigo // limited
+	if err != nil {
+		return fmt.Errorf("%w: reading its answer: %w", errStore, err)
+	}
+	if body, err = rewrite(body); err != nil {
+		return err
+	}
+	copyResponse(q.w.Header(), resp.Header, listResponse)
+	q.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	return q.reply(http.StatusOK, bytes.NewReader(body))
+}
+
+const (
+	sizeCacheSize = 50_000  // entries of about 200 bytes, and maxSizeKey at most
+	maxSizeKey    = 2 << 10 // bytes of key, version id and ETag, which the store chooses
+	sizeLookUps   = 16      // requests of one listing at a time
+)
+
+// sizeCache remembers sizes that took a look, by everything that tells one object version from another. It serves
+// listings only, whose sizes are the store's word; no read relies on it.
+type sizeCache struct {
+	sizes *lru.Cache[sizeKey, int64]
+}
+
+type sizeKey struct {
+	bucket string
+	entry  listEntry
+}
+
+func newSizeCache() *sizeCache {
+	c, err := lru.New[sizeKey, int64](sizeCacheSize)
+	if err != nil {
+		panic("proxy: internal error: " + err.Error())
+	}
+	return &sizeCache{c}
+}
+
+// lookUpSizes returns the sizes of those objects of a page whose stored length does not tell: irregular ones and, where
+// plaintext is read too, all that could be either. Each is asked for once.
+func (p *Proxy) lookUpSizes(q *request, body []byte) (map[listEntry]int64, error) {
+	var mu sync.Mutex
+	sizes := make(map[listEntry]int64)
+	group, ctx := errgroup.WithContext(q.ctx)
+	group.SetLimit(sizeLookUps)
+	_, err := rewriteListing(body, func(e listEntry) (int64, error) {
+		if listedSize(e.Size) == e.Size && !envelope.IsIrregularSize(e.Size) || !p.cfg.PlaintextReads && !envelope.IsIrregularSize(e.Size) {
+			return 0, nil
+		}
+		group.Go(func() error {
+			size, err := p.lookUpSize(q.internal(ctx, target{q.target.bucket, e.Key}), e)
+			mu.Lock()
+			defer mu.Unlock()
+			sizes[e] = size
+			return err
+		})
+		return 0, nil
+	})
+	if waitErr := group.Wait(); err == nil {
+		err = waitErr
+	}
+	return sizes, err
+}
+
+// lookUpSize reads a listed object's tail, and with it whether it has an envelope.
+func (p *Proxy) lookUpSize(q *request, e listEntry) (int64, error) {
+	key := sizeKey{q.target.bucket, e}
+	if size, ok := p.sizes.sizes.Get(key); ok {
+		return size, nil
+	}
+	tail := &byteRange{first: -1, suffix: envelope.TailSize}
+	out := outgoing{method: http.MethodGet, target: q.target, header: q.common()}
+	out.header.Set("Range", tail.String())
+	if e.VersionID != "" {
+		out.query = url.Values{"versionId": {e.VersionID}}
+	}
+	resp, err := p.send(q, out)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
+	switch resp.StatusCode {
+	case http.StatusPartialContent, http.StatusOK:
+	case http.StatusNotFound, http.StatusForbidden:
+		return e.Size, nil // deleted since, or listed to who may not read it: the listing may still name it
+	default:
+		return 0, q.expect(resp)
+	}
+	size := e.Size
+	if len(resp.Header[reservedMetadata]) > 0 {
+		size = listedSize(e.Size)
+		if envelope.IsIrregularSize(e.Size) {
+			b := make([]byte, envelope.TailSize)
+			if _, err := io.ReadFull(resp.Body, b); err != nil {
+				return 0, fmt.Errorf("%w: %w", errStore, err)
+			}
+			if told, _, err := envelope.ParseTail(b); err == nil {
+				size = told
+			}
+		}
+	}
+	if len(e.Key)+len(e.VersionID)+len(e.ETag) <= maxSizeKey {
+		p.sizes.sizes.Add(key, size)
+	}
+	return size, nil
+}

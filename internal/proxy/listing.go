@@ -1,0 +1,376 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxListing = 8 << 20 // bytes of a listing; S3's pages of 1000 entries stay below 4 MiB
+	maxDepth   = 10      // elements within each other; S3's documents have 4
+	maxDelete  = 4 << 20 // bytes of a DeleteObjects request: 1000 keys and version ids of 1024 bytes, and markup
+	maxDeletes = 1000    // objects in one
+)
+
+// listEntry is an object in a store's listing.
+type listEntry struct {
+	Key       string // decoded
+	VersionID string // empty in ListObjects
+	ETag      string // the store's, without quotes
+	Size      int64  // sealed, in bytes
+}
+
+// rewriteListing turns a store's answer to ListObjects, ListObjectsV2 or ListObjectVersions into the client's: sizes
+// as size gives them, ETags mapped, checksum algorithms left out (they are over the sealed bytes), the proxy's own keys
+// hidden and taken off KeyCount. Every other byte stays. What it does not understand is an error, never an answer.
+func rewriteListing(body []byte, size func(listEntry) (int64, error)) ([]byte, error) {
+	if len(body) > maxListing {
+		return nil, fmt.Errorf("listing of %d bytes is too long", len(body))
+	}
+	l := listing{head: make(map[string]element)}
+	if err := walk(body, l.visit); err != nil {
+		return nil, fmt.Errorf("reading listing: %w", err)
+	}
+	edits, err := l.edits(size)
+	if err != nil {
+		return nil, fmt.Errorf("rewriting listing: %w", err)
+	}
+	return applyEdits(body, edits), nil
+}
+
+// listing collects what rewriteListing acts on. The encoding of the keys may be told after them.
+type listing struct {
+	head    map[string]element // EncodingType and KeyCount
+	entries []listItem
+	open    listItem // the one being read
+}
+
+// listItem is a Contents, Version, DeleteMarker or CommonPrefixes element and those of its children that matter.
+type listItem struct {
+	kind     string
+	span     span
+	children []element
+}
+
+// itemChildren has, by kind of item, the children that matter; the first, the key, must be there, and each only once.
+var itemChildren = map[string][]string{
+	"Contents":       {"Key", "Size", "ETag"},
+	"Version":        {"Key", "Size", "ETag", "VersionId"},
+	"DeleteMarker":   {"Key"},
+	"CommonPrefixes": {"Prefix"},
+}
+
+func (l *listing) visit(path []string, el element) error {
+	switch {
+	case len(path) == 1 && el.name != "ListBucketResult" && el.name != "ListVersionsResult":
+		return fmt.Errorf("document is a %q", el.name)
+	case len(path) == 2 && itemChildren[el.name] != nil:
+		l.open.kind, l.open.span = el.name, el.span
+		l.entries = append(l.entries, l.open)
+		l.open = listItem{}
+	case len(path) == 2 && (el.name == "EncodingType" || el.name == "KeyCount"):
+		if _, twice := l.head[el.name]; twice || !el.leaf {
+			return fmt.Errorf("%s is no single text", el.name)
+		}
+		l.head[el.name] = el
+	case len(path) == 3 && itemChildren[path[1]] != nil:
+		if slices.Contains(itemChildren[path[1]], el.name) || isChecksumNote(el.name) {
+			l.open.children = append(l.open.children, el)
+		}
+	}
+	return nil
+}
+
+func isChecksumNote(name string) bool { return name == "ChecksumAlgorithm" || name == "ChecksumType" }
+
+func (l *listing) edits(size func(listEntry) (int64, error)) ([]edit, error) {
+	var edits []edit
+	hidden := 0
+	for _, item := range l.entries {
+		of, err := item.index()
+		if err != nil {
+			return nil, err
+		}
+		key, err := l.decodeKey(of[itemChildren[item.kind][0]].text)
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(key, reservedPrefix) {
+			hidden++
+			edits = append(edits, edit{span: item.span})
+			continue
+		}
+		if item.kind == "Contents" || item.kind == "Version" {
+			own, err := item.edits(key, of, size)
+			if err != nil {
+				return nil, err
+			}
+			edits = append(edits, own...)
+		}
+	}
+	if keyCount, ok := l.head["KeyCount"]; ok && hidden > 0 {
+		count, err := parseSize(keyCount.text)
+		if err != nil || count < int64(hidden) {
+			return nil, fmt.Errorf("KeyCount %q is not the number of keys", keyCount.text)
+		}
+		edits = append(edits, edit{keyCount.content, strconv.FormatInt(count-int64(hidden), 10)})
+	}
+	return edits, nil
+}
+
+// decodeKey undoes encoding-type=url, in which S3 writes a space as '+'.
+func (l *listing) decodeKey(s string) (string, error) {
+	switch encoding := l.head["EncodingType"].text; encoding {
+	case "":
+		return s, nil
+	case "url":
+		return url.QueryUnescape(s)
+	default:
+		return "", fmt.Errorf("keys are encoded as %q", encoding)
+	}
+}
+
+// index returns an item's children by name. Those that are left out of the listing may be there more than once.
+func (item listItem) index() (map[string]element, error) {
+	of := make(map[string]element)
+	for _, el := range item.children {
+		if isChecksumNote(el.name) {
+			continue
+		}
+		if _, twice := of[el.name]; twice || !el.leaf {
+			return nil, fmt.Errorf("%s of %s is no single text", el.name, item.kind)
+		}
+		of[el.name] = el
+	}
+	if key := itemChildren[item.kind][0]; of[key].text == "" {
+		return nil, fmt.Errorf("%s without %s", item.kind, key)
+	}
+	return of, nil
+}
+
+// edits returns the edits of an object's entry.
+func (item listItem) edits(key string, of map[string]element, size func(listEntry) (int64, error)) ([]edit, error) {
+	entry := listEntry{Key: key, VersionID: of["VersionId"].text, ETag: strings.Trim(of["ETag"].text, `"`)}
+	var err error
+	if entry.Size, err = parseSize(of["Size"].text); err != nil {
+		return nil, fmt.Errorf("size of %q: %w", key, err)
+	}
+	plain, err := size(entry)
+	if err != nil {
+		return nil, fmt.Errorf("size of %q: %w", key, err)
+	}
+	edits := []edit{{of["Size"].content, strconv.FormatInt(plain, 10)}}
+	if etag := of["ETag"]; etag.text != "" {
+		edits = append(edits, edit{etag.content, escapeXML(clientETagValue(etag.text))})
+	}
+	for _, el := range item.children {
+		if isChecksumNote(el.name) {
+			edits = append(edits, edit{span: el.span})
+		}
+	}
+	return edits, nil
+}
+
+// parseSize takes digits only.
+func parseSize(s string) (int64, error) {
+	n, err := strconv.ParseUint(s, 10, 63)
+	return int64(n), err
+}
+
+// rewriteDelete turns a client's DeleteObjects request into the store's: the expected ETags are mapped, every other
+// byte stays. An expected Size cannot be put in the store's terms yet. The error is an *apiError.
+func rewriteDelete(body []byte) ([]byte, error) {
+	malformed := newError("MalformedXML",
+		"The XML you provided was not well-formed or did not validate against our published schema")
+	if len(body) > maxDelete {
+		return nil, malformed
+	}
+	var (
+		edits   []edit
+		objects int
+		seen    = make(map[string]bool) // children of the Object being read
+	)
+	err := walk(body, func(path []string, el element) error {
+		switch strings.Join(path, "/") {
+		case "Delete":
+			return nil
+		case "Delete/Quiet":
+			return requireLeaf(el)
+		case "Delete/Object":
+			if objects++; objects > maxDeletes || !seen["Key"] {
+				return errors.New("too many objects, or one without a key")
+			}
+			clear(seen)
+			return nil
+		case "Delete/Object/ETag":
+			edits = append(edits, edit{el.content, escapeXML(storeCondition(el.text))})
+		case "Delete/Object/Key":
+			if isReservedKey(el.text) || climbs(el.text) {
+				return newError("AccessDenied", "Keys that begin with "+reservedPrefix+" belong to the proxy.")
+			}
+		case "Delete/Object/Size":
+			return newError("NotImplemented", "The proxy does not implement an expected size in DeleteObjects.")
+		case "Delete/Object/LastModifiedTime", "Delete/Object/VersionId":
+		default:
+			return fmt.Errorf("unknown element %q", el.name)
+		}
+		if seen[el.name] {
+			return fmt.Errorf("%s is there twice", el.name)
+		}
+		seen[el.name] = true
+		return requireLeaf(el)
+	})
+	var refused *apiError
+	switch {
+	case errors.As(err, &refused):
+		return nil, refused
+	case err != nil || objects == 0:
+		return nil, malformed
+	}
+	return applyEdits(body, edits), nil
+}
+
+// checkDeleteResult refuses a store's answer to DeleteObjects that is none. One that is needs no rewriting: it has
+// keys and versions, but neither sizes nor ETags.
+func checkDeleteResult(body []byte) error {
+	if len(body) > maxListing {
+		return fmt.Errorf("result of %d bytes is too long", len(body))
+	}
+	return walk(body, func(path []string, el element) error {
+		if len(path) == 1 && el.name != "DeleteResult" {
+			return fmt.Errorf("document is a %q", el.name)
+		}
+		return nil
+	})
+}
+
+// span is a place in a document, in bytes.
+type span struct{ start, end int }
+
+// edit replaces what is at span.
+type edit struct {
+	span
+	text string
+}
+
+// applyEdits returns a copy of body with edits, which do not overlap.
+func applyEdits(body []byte, edits []edit) []byte {
+	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
+	var out bytes.Buffer
+	out.Grow(len(body))
+	at := 0
+	for _, e := range edits {
+		out.Write(body[at:e.start])
+		out.WriteString(e.text)
+		at = e.end
+	}
+	out.Write(body[at:])
+	return out.Bytes()
+}
+
+// escapeXML writes text as S3 does in its answers.
+var escapeXML = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "\r", "&#13;").Replace
+
+// element is an element of a document and where it stands in it.
+type element struct {
+	name    string
+	span    span   // with its tags
+	content span   // between its tags
+	text    string // of a leaf, decoded
+	leaf    bool   // has nothing but text
+}
+
+func requireLeaf(el element) error {
+	if !el.leaf {
+		return fmt.Errorf("%s has more than text", el.name)
+	}
+	return nil
+}
+
+// walk calls visit at the end of each element of a well-formed document, with the names of the elements that it is in
+// and its own. Documents that define entities, or are in another encoding than UTF-8, are not accepted.
+func walk(body []byte, visit func(path []string, el element) error) error {
+	dec := xml.NewDecoder(bytes.NewReader(body))
+	w := walker{visit: visit}
+	for {
+		start := int(dec.InputOffset())
+		token, err := dec.RawToken()
+		if errors.Is(err, io.EOF) && w.done {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.step(token, span{start, int(dec.InputOffset())}); err != nil {
+			return err
+		}
+	}
+}
+
+type walker struct {
+	visit func(path []string, el element) error
+	path  []string
+	open  []element
+	text  []byte // of the innermost element
+	done  bool   // with the root element
+}
+
+func (w *walker) step(token xml.Token, at span) error {
+	switch t := token.(type) {
+	case xml.StartElement:
+		if w.done {
+			return errors.New("a second root element")
+		}
+		if len(w.open) >= maxDepth {
+			return errors.New("too deep")
+		}
+		w.markInner()
+		w.path = append(w.path, t.Name.Local)
+		w.open = append(w.open, element{name: t.Name.Local, span: at, content: span{start: at.end}, leaf: true})
+		w.text = w.text[:0]
+	case xml.EndElement:
+		return w.end(t.Name.Local, at)
+	case xml.CharData:
+		if len(w.open) == 0 && len(bytes.TrimSpace(t)) > 0 {
+			return errors.New("text outside of the root element")
+		}
+		w.text = append(w.text, t...)
+	case xml.Comment, xml.ProcInst:
+		w.markInner()
+	default:
+		return errors.New("document type is not accepted")
+	}
+	return nil
+}
+
+// markInner notes that the innermost element has more than text.
+func (w *walker) markInner() {
+	if n := len(w.open); n > 0 {
+		w.open[n-1].leaf = false
+	}
+}
+
+func (w *walker) end(name string, at span) error {
+	n := len(w.open) - 1
+	if n < 0 || w.open[n].name != name {
+		return fmt.Errorf("unexpected </%s>", name)
+	}
+	el := w.open[n]
+	el.span.end, el.content.end = at.end, at.start
+	if el.leaf {
+		el.text = string(w.text)
+	}
+	if err := w.visit(w.path, el); err != nil {
+		return err
+	}
+	w.path, w.open = w.path[:n], w.open[:n]
+	w.done = n == 0
+	return nil
+}

@@ -1,0 +1,339 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+// ownPart is the part number that belongs to the proxy at the store: the trailer, behind a last part that is too short
+// to stand before another one. A client's own part of that number is kept in a stash alone.
+const ownPart = envelope.MaxParts
+
+const s3Namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+// createMultipartUpload makes the data key, gives the store the envelope as the upload's metadata, and writes the state.
+func (p *Proxy) createMultipartUpload(q *request) error {
+	if err := checkMetadata(q.header); err != nil {
+		return err
+	}
+	s, err := declaredChecksum(q.header)
+	if err != nil {
+		return err
+	}
+	dek := envelope.NewDEK()
+	if s.Envelope, err = p.sealKey(q, &envelope.Envelope{Multipart: true}, dek, checksum.Value{}); err != nil {
+		return err
+	}
+	out := outgoing{method: http.MethodPost, target: q.target, query: storeQuery(q.query), header: q.op.storeHeader(q.header)}
+	out.header.Set(reservedMetadata, s.Envelope)
+	resp, err := p.send(q, out)
+	if err != nil {
+		return err
+	}
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return err
+	}
+	var made struct {
+		UploadID string `xml:"UploadId"`
+	}
+	if err := closing(resp, decodeXML(resp.Body, maxErrorBody, &made)); err != nil {
+		return err
+	}
+	if made.UploadID == "" {
+		return fmt.Errorf("%w: it gave no upload id", errStore)
+	}
+	if err := p.saveUpload(q, made.UploadID, s); err != nil {
+		return errors.Join(err, p.abortAtStore(q, made.UploadID))
+	}
+	h := q.w.Header()
+	copyResponse(h, resp.Header, writeResponse)
+	h.Set(encryptionHeader, "AES256")
+	if s.Checksum != 0 {
+		h.Set("X-Amz-Checksum-Algorithm", s.Checksum.String())
+		h.Set("X-Amz-Checksum-Type", checksumTypeNames[s.Type])
+	}
+	return q.replyXML(struct {
+		XMLName  xml.Name `xml:"InitiateMultipartUploadResult"`
+		Xmlns    string   `xml:"xmlns,attr"`
+		Bucket   string
+		Key      string
+		UploadID string `xml:"UploadId"`
+	}{Xmlns: s3Namespace, Bucket: q.target.bucket, Key: q.target.key, UploadID: made.UploadID})
+}
+
+var checksumTypeNames = map[envelope.ChecksumType]string{envelope.FullObject: "FULL_OBJECT", envelope.Composite: "COMPOSITE"}
+
+// declaredChecksum reads which checksum the parts of an upload will have. S3's defaults: COMPOSITE, but FULL_OBJECT for
+// CRC64NVME, which has no other; hashes have no FULL_OBJECT.
+func declaredChecksum(h http.Header) (s uploadState, err error) {
+	name, kind := h.Get("X-Amz-Checksum-Algorithm"), h.Get("X-Amz-Checksum-Type")
+	if name == "" {
+		if kind != "" {
+			return s, newError("InvalidRequest", "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+		}
+		return s, nil
+	}
+	a, ok := checksum.ByName(name)
+	if !ok {
+		return s, newError("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+	}
+	s.Checksum, s.Type = a, envelope.Composite
+	if kind == "FULL_OBJECT" || kind == "" && a == checksum.CRC64NVME {
+		s.Type = envelope.FullObject
+	}
+	mismatch := s.Type == envelope.FullObject && !a.CanCombine() || s.Type == envelope.Composite && a == checksum.CRC64NVME
+	if mismatch || kind != "" && kind != "FULL_OBJECT" && kind != "COMPOSITE" {
+		return s, newError("InvalidRequest", fmt.Sprintf("The %s checksum type cannot be used with the %s checksum algorithm.", kind, strings.ToLower(name)))
+	}
+	return s, nil
+}
+
+// uploadPart seals one attempt of a part. Nothing is shared with other parts, replicas or attempts but the upload's state.
+func (p *Proxy) uploadPart(q *request) error {
+	number, err := q.partNumber()
+	if err != nil {
+		return err
+	}
+	length := q.body.Length()
+	switch {
+	case length < 0:
+		return newError("MissingContentLength", "You must provide the Content-Length or x-amz-decoded-content-length HTTP header.")
+	case envelope.SealedPartSize(length) > envelope.MaxSealedPart:
+		return newError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
+			errorField{"ProposedSize", strconv.FormatInt(length, 10)})
+	}
+	u, err := p.loadUpload(q)
+	if err != nil {
+		return err
+	}
+	if err := u.checkAlgorithm(q); err != nil {
+		return err
+	}
+	sealer := u.dek.NewPartSealer(q.body, number, length)
+	if err := sealer.Prime(); err != nil {
+		return err
+	}
+	etag, err := p.sendPart(q, u, number, sealer, length)
+	if err != nil {
+		return err
+	}
+	sum, _ := q.body.Checksum()
+	h := q.w.Header()
+	h.Set("Etag", `"`+newPartTag(etag, sealer.Attempt(), sealer.CRC(), sum).String()+`"`)
+	h.Set(encryptionHeader, "AES256")
+	h.Set("Content-Length", "0")
+	if sum.Algorithm != 0 {
+		h.Set(sum.Algorithm.Header(), sum.String())
+	}
+	return q.reply(http.StatusOK, nil)
+}
+
+func (q *request) partNumber() (int, error) {
+	number, err := strconv.Atoi(q.query.Get("partNumber"))
+	if err != nil || number < 1 || number > envelope.MaxParts {
+		return 0, newError("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive",
+			errorField{"ArgumentName", "partNumber"}, errorField{"ArgumentValue", q.query.Get("partNumber")})
+	}
+	return number, nil
+}
+
+// checkAlgorithm refuses a part whose checksum is not the upload's.
+func (u *upload) checkAlgorithm(q *request) error {
+	sum, _ := q.body.Declared()
+	got := sum.Algorithm | q.body.TrailerAlgorithm() // one of them is 0
+	if got != 0 && u.state.Checksum != 0 && got != u.state.Checksum {
+		return newError("InvalidRequest", fmt.Sprintf("Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+			strings.ToLower(u.state.Checksum.String()), strings.ToLower(got.String())))
+	}
+	return nil
+}
+
+// sendPart sends a part's frames to the store and returns the store's ETag. A short part, which may prove to be the last,
+// goes to a stash at the same time: Complete may need it again. The proxy's own part number has a stash alone.
+func (p *Proxy) sendPart(q *request, u *upload, number int, sealer *envelope.Sealer, length int64) (string, error) {
+	body := &sending{src: sealer}
+	size := envelope.SealedPartSize(length)
+	k := uploadKey{q.target, u.id}
+	part := outgoing{
+		method: http.MethodPut, target: q.target, query: partQuery(u.id, number), header: q.op.storeHeader(q.header),
+		body: body, length: size, sha256: unsignedPayload,
+	}
+	stash := outgoing{method: http.MethodPut, target: k.stashTarget(number, sealer.Attempt()), length: size, sha256: unsignedPayload}
+	var err error
+	var etag string
+	switch {
+	case number == ownPart:
+		stash.body = body
+		etag, err = p.sendFrames(q, stash)
+	case length >= envelope.MinPartSize:
+		etag, err = p.sendFrames(q, part)
+	default:
+		etag, err = p.sendBoth(q, part, stash)
+	}
+	if bodyErr := body.failed.Load(); bodyErr != nil {
+		return "", *bodyErr
+	}
+	if err == nil && body.sent.Load() != size {
+		err = fmt.Errorf("%w: it answered before it had the whole part", errStore)
+	}
+	return etag, err
+}
+
+func partQuery(id string, number int) url.Values {
+	return url.Values{"uploadId": {id}, "partNumber": {strconv.Itoa(number)}}
+}
+
+// sendFrames sends sealed bytes and returns the ETag that the store gives them, without quotes.
+func (p *Proxy) sendFrames(q *request, out outgoing) (string, error) {
+	resp, err := p.send(q, out)
+	if err != nil {
+		return "", err
+	}
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return "", err
+	}
+	return strings.Trim(resp.Header.Get("Etag"), `"`), resp.Body.Close()
+}
+
+// sendBoth streams part's body to two places at the pace of the slower. If one fails both do.
+func (p *Proxy) sendBoth(q *request, part, stash outgoing) (etag string, err error) {
+	group, ctx := errgroup.WithContext(q.ctx)
+	reader, writer := io.Pipe()
+	part.body = &tee{src: part.body, copy: writer}
+	stash.body = reader
+	group.Go(func() error {
+		var err error
+		own := q.internal(ctx, q.target)
+		etag, err = p.sendFrames(own, part)
+		if err != nil {
+			_ = writer.CloseWithError(err) // never fails
+		}
+		return err
+	})
+	group.Go(func() error {
+		_, err := p.sendFrames(q.internal(ctx, stash.target), stash)
+		_ = reader.CloseWithError(errors.Join(io.ErrClosedPipe, err)) // never fails
+		return err
+	})
+	return etag, group.Wait()
+}
+
+// tee is io.TeeReader that also hands the end on.
+type tee struct {
+	src  io.Reader
+	copy *io.PipeWriter
+}
+
+func (t *tee) Read(b []byte) (int, error) {
+	n, err := t.src.Read(b)
+	if n > 0 {
+		if _, writeErr := t.copy.Write(b[:n]); writeErr != nil {
+			return 0, writeErr
+		}
+	}
+	if err != nil {
+		_ = t.copy.CloseWithError(err) // never fails
+	}
+	return n, err
+}
+
+// abortMultipartUpload ends an upload, and removes what the proxy kept of it.
+func (p *Proxy) abortMultipartUpload(q *request) error {
+	id := q.query.Get("uploadId")
+	if err := p.abortAtStore(q, id); err != nil {
+		return err
+	}
+	if err := p.forgetUpload(q, id); err != nil {
+		return err
+	}
+	return q.reply(http.StatusNoContent, nil)
+}
+
+func (p *Proxy) abortAtStore(q *request, id string) error {
+	out := outgoing{method: http.MethodDelete, target: q.target, query: url.Values{"uploadId": {id}}}
+	if q.op.name == "AbortMultipartUpload" {
+		out.header = q.op.storeHeader(q.header)
+	}
+	resp, err := p.send(q, out)
+	if err != nil {
+		return err
+	}
+	return closing(resp, q.expect(resp, http.StatusNoContent, http.StatusOK))
+}
+
+// storedPart is a part as the store lists it.
+type storedPart struct {
+	PartNumber int
+	ETag       string
+	Size       int64
+}
+
+// listStored returns every part that the store has of an upload, by number.
+func (p *Proxy) listStored(q *request, id string) (map[int]storedPart, error) {
+	parts := make(map[int]storedPart)
+	query := url.Values{"uploadId": {id}}
+	for {
+		resp, err := p.send(q, outgoing{method: http.MethodGet, target: q.target, query: query})
+		if err != nil {
+			return nil, err
+		}
+		if err := q.expect(resp, http.StatusOK); err != nil {
+			return nil, err
+		}
+		var page struct {
+			IsTruncated          bool
+			NextPartNumberMarker int
+			Part                 []storedPart
+		}
+		if err := closing(resp, decodeXML(resp.Body, maxListing, &page)); err != nil {
+			return nil, err
+		}
+		for _, part := range page.Part {
+			part.ETag = strings.Trim(part.ETag, `"`)
+			parts[part.PartNumber] = part
+		}
+		if !page.IsTruncated {
+			return parts, nil
+		}
+		query.Set("part-number-marker", strconv.Itoa(page.NextPartNumberMarker))
+	}
+}
+
+// decodeXML reads a document of the store's of at most limit bytes.
+func decodeXML(r io.Reader, limit int64, v any) error {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1)) //nolint:forbidigo // limited
+	if err == nil && int64(len(b)) > limit {
+		err = errors.New("it is too long")
+	}
+	if err == nil {
+		err = xml.Unmarshal(b, v)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: reading its answer: %w", errStore, err)
+	}
+	return nil
+}
+
+// replyXML answers 200 with a document.
+func (q *request) replyXML(v any) error {
+	b, err := xml.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	b = append([]byte(xml.Header), b...)
+	q.w.Header().Set("Content-Type", "application/xml")
+	q.w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	return q.reply(http.StatusOK, bytes.NewReader(b))
+}

@@ -1,0 +1,225 @@
+// Package proxy is the S3 face of sseproxy: it verifies a client's request, finds the operation in one table, seals or
+// opens what the operation carries, and signs again for the store.
+//
+// A request flows one way: ServeHTTP authenticates it (package sigv4, the only way to a body), classifies it
+// (operations.go), and calls the row's handler, which talks to the store through one function (upstream.go). An error
+// is a value until respond.go turns it into S3's XML, or, behind the first byte of an answer, aborts the connection.
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"go.uber.org/zap"
+
+	"github.com/sseproxy/sseproxy/internal/keys"
+	"github.com/sseproxy/sseproxy/internal/sigv4"
+)
+
+// Config is what New needs.
+type Config struct {
+	// Upstream is the store's endpoint: scheme and host, no path.
+	Upstream *url.URL
+	// UpstreamRegion is what requests to the store are signed for. Empty is Region.
+	UpstreamRegion string
+	// Region is what clients must sign for.
+	Region string
+	// Domains are the hosts below which buckets are addressed in virtual-hosted style. Without them, and for any other
+	// host, addressing is path-style.
+	Domains []string
+	// Identities are the clients.
+	Identities []Identity
+	// Credentials sign requests to the store for every identity that has none of its own.
+	Credentials aws.CredentialsProvider
+	// Transport sends to the store. It must not follow redirects, decompress, or send to a proxy that alters requests.
+	Transport http.RoundTripper
+	// Keys gives the keys that wrap data keys.
+	Keys *keys.Cache
+	// KeyID names the key for new objects.
+	KeyID string
+	// ReadKeyIDs names further keys that stored objects may use. An object that names any other is refused before its
+	// key's provider is asked, since the name comes from the store.
+	ReadKeyIDs []string
+	// PlaintextReads lets clients read objects that carry no envelope. It is for migration: while it is on, a store can put
+	// an object of its own in place of a sealed one.
+	PlaintextReads bool
+	// Strict makes every read of an object begin with its trailer, which only a complete and verified upload has: one
+	// request more for the first read of each object. Without it a range that does not reach the end, and HEAD, believe the
+	// store that the upload was completed; and HEAD believes it the length of a multipart object.
+	Strict bool
+	// Log gets one line for each request. nil logs nothing.
+	Log *zap.Logger
+	// Now returns the current time. nil is time.Now.
+	Now func() time.Time
+}
+
+// Identity is a client of the proxy.
+type Identity struct {
+	Name            string // in logs
+	AccessKeyID     string
+	SecretAccessKey string
+	// Upstream signs this identity's requests to the store, so that the store's own policies tell identities apart.
+	// nil is Config.Credentials.
+	Upstream aws.CredentialsProvider
+}
+
+// Proxy is the HTTP handler. It keeps nothing between requests but caches.
+type Proxy struct {
+	cfg        Config
+	verifier   sigv4.Verifier
+	identities map[string]*Identity // by access key ID
+	store      *store
+	sizes      *sizeCache
+	layouts    *layoutCache
+	uploads    *uploadCache
+}
+
+// New checks cfg and returns the handler.
+func New(cfg Config) (*Proxy, error) {
+	if cfg.Log == nil {
+		cfg.Log = zap.NewNop()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache()}
+	var err error
+	if p.store, err = newStore(cfg); err != nil {
+		return nil, err
+	}
+	for i := range cfg.Identities {
+		id := cfg.Identities[i]
+		switch {
+		case id.AccessKeyID == "" || id.SecretAccessKey == "":
+			return nil, fmt.Errorf("identity %q needs an access key ID and a secret", id.Name)
+		case p.identities[id.AccessKeyID] != nil:
+			return nil, fmt.Errorf("access key ID %q belongs to two identities", id.AccessKeyID)
+		}
+		p.identities[id.AccessKeyID] = &id
+	}
+	if len(p.identities) == 0 {
+		return nil, errors.New("no identity: nobody could sign a request")
+	}
+	if cfg.Keys == nil || cfg.KeyID == "" {
+		return nil, errors.New("no key for new objects")
+	}
+	p.verifier = sigv4.Verifier{Secret: p.secret, Region: cfg.Region, Now: cfg.Now}
+	return p, nil
+}
+
+func (p *Proxy) secret(accessKeyID string) (string, bool) {
+	id := p.identities[accessKeyID]
+	if id == nil {
+		return "", false
+	}
+	return id.SecretAccessKey, true
+}
+
+// Reach reports whether the store answers.
+func (p *Proxy) Reach(ctx context.Context) error { return p.store.reach(ctx) }
+
+// request is one client request on its way through.
+type request struct {
+	w        *responseWriter
+	ctx      context.Context //nolint:containedctx // a request's own, for its life only
+	id       string
+	method   string
+	target   target
+	op       *operation
+	identity *Identity
+	query    url.Values  // verified, as sigv4.Request has it
+	header   http.Header // verified, likewise
+	body     *sigv4.Body
+	upstream time.Duration // spent waiting for the store's answers
+	err      error         // what ended it
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	started := p.cfg.Now()
+	if r.ContentLength == 0 && r.ProtoAtLeast(1, 1) && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		// The server says it only where a body is to come, as RFC 9110, section 10.1.1, allows. But botocore asks with every
+		// file, also an empty one, and if it is not told so it cannot read the next answer on the connection.
+		w.WriteHeader(http.StatusContinue)
+	}
+	q := &request{w: &responseWriter{ResponseWriter: w}, ctx: r.Context(), id: newRequestID(), method: r.Method}
+	q.w.Header().Set("X-Amz-Request-Id", q.id)
+	q.w.Header().Set("X-Amz-Id-2", hostID)
+	defer func() { p.log(q, p.cfg.Now().Sub(started)) }()
+	body := &clientBody{ReadCloser: r.Body}
+	r.Body = body
+	if q.err = p.serve(q, r); q.err != nil {
+		if r.ContentLength != 0 && !body.ended.Load() {
+			q.w.leave()
+		}
+		q.fail()
+	}
+}
+
+// serve is the one way into a handler: whoever gets there is known, and asks for an operation of the table.
+func (p *Proxy) serve(q *request, r *http.Request) error {
+	verified, err := p.verifier.Verify(r)
+	if err != nil {
+		return err
+	}
+	q.query, q.header, q.body = verified.Query, verified.Header, verified.Body
+	q.identity = p.identities[verified.AccessKeyID]
+	if q.target, err = parseTarget(r.Host, verified.Path, p.cfg.Domains); err != nil {
+		return err
+	}
+	if q.op, err = classify(r.Method, q.target.level(), q.query, q.header); err != nil {
+		return err
+	}
+	return q.op.handle(p, q)
+}
+
+// mayUse reports whether objects may name the key.
+func (p *Proxy) mayUse(keyID string) bool {
+	return keyID == p.cfg.KeyID || slices.Contains(p.cfg.ReadKeyIDs, keyID)
+}
+
+// log writes the one line of a request. It has no key, query or header of it: those may be secret.
+func (p *Proxy) log(q *request, took time.Duration) {
+	fields := []zap.Field{
+		zap.String("request_id", q.id), zap.String("operation", q.operation()), zap.String("bucket", q.target.bucket),
+		zap.Int("status", q.w.status), zap.Int64("bytes_out", q.w.written), zap.Duration("took", took), zap.Duration("upstream", q.upstream),
+	}
+	if q.body != nil {
+		fields = append(fields, zap.Int64("bytes_in", max(0, q.body.Length())))
+	}
+	if q.identity != nil {
+		fields = append(fields, zap.String("identity", q.identity.Name))
+	}
+	if q.err == nil {
+		p.cfg.Log.Info("request", fields...)
+		return
+	}
+	fields = append(fields, zap.NamedError("cause", q.err))
+	if q.w.aborted {
+		fields = append(fields, zap.Bool("aborted", true))
+	}
+	p.cfg.Log.Warn("request", fields...)
+}
+
+func (q *request) operation() string {
+	if q.op == nil {
+		return "unknown"
+	}
+	return q.op.name
+}
+
+// newRequestID returns an id of the form that S3's have: 16 hexadecimal digits.
+func newRequestID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return strings.ToUpper(hex.EncodeToString(b[:]))
+}

@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+const (
+	// smallBody is the most bytes of a body that is read and verified before anything is sent to the store.
+	smallBody = envelope.FrameSize
+	// maxMetadata is the most user metadata that S3 takes, in bytes of names and values.
+	maxMetadata = 2 << 10
+)
+
+// putObject seals the body on its way to the store. The store gets the last frame only when the body has proved to be
+// what the client declared; until then the request it sees is incomplete, and it stores nothing.
+func (p *Proxy) putObject(q *request) error {
+	length := q.body.Length()
+	switch {
+	case length < 0:
+		return newError("MissingContentLength", "You must provide the Content-Length or x-amz-decoded-content-length HTTP header.")
+	case envelope.SealedSize(length) > envelope.MaxSealedPart:
+		return newError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
+			errorField{"ProposedSize", strconv.FormatInt(length, 10)}, errorField{"MaxSizeAllowed", strconv.FormatInt(maxSinglePut, 10)})
+	}
+	if err := checkMetadata(q.header); err != nil {
+		return err
+	}
+	var src io.Reader = q.body
+	sum, _ := q.body.Declared()
+	if length <= smallBody {
+		plain, err := q.readBody(length)
+		if err != nil {
+			return err
+		}
+		if sum, _ = q.body.Checksum(); sum.Algorithm == 0 {
+			sum = checksumOf(checksum.CRC64NVME, plain)
+		}
+		src = bytes.NewReader(plain)
+	}
+	dek := envelope.NewDEK()
+	value, err := p.newEnvelope(q, dek, length, sum)
+	if err != nil {
+		return err
+	}
+	sealer := dek.NewSealer(src, length, func() checksum.Value {
+		declared, _ := q.body.Checksum()
+		return declared
+	})
+	body := &sending{src: sealer}
+	out := outgoing{
+		method: http.MethodPut, target: q.target, header: q.op.storeHeader(q.header),
+		body: body, length: envelope.SealedSize(length), sha256: unsignedPayload,
+	}
+	out.header.Set(reservedMetadata, value)
+	if length <= smallBody {
+		// Whole in memory, so that a connection that proves stale costs a retry and not an error.
+		sealed := bytes.NewBuffer(make([]byte, 0, out.length+bytes.MinRead))
+		if _, err := sealed.ReadFrom(body); err != nil {
+			return err
+		}
+		out.body = bytes.NewReader(sealed.Bytes())
+	}
+	resp, err := p.send(q, out)
+	if bodyErr := body.failed.Load(); bodyErr != nil {
+		return *bodyErr
+	}
+	if err != nil {
+		return err
+	}
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return err
+	}
+	if body.sent.Load() != out.length {
+		return closing(resp, fmt.Errorf("%w: it answered before it had the whole object", errStore))
+	}
+	if sum, _ = q.body.Checksum(); sum.Algorithm == 0 {
+		sum = crcValue(sealer.CRC())
+	}
+	copyResponse(q.w.Header(), resp.Header, writeResponse)
+	q.w.Header().Set(encryptionHeader, "AES256")
+	showChecksum(q.w.Header(), sum)
+	q.w.Header().Set("Content-Length", "0")
+	return closing(resp, q.reply(http.StatusOK, nil))
+}
+
+// sending is a body on its way to the store. The transport reads it in a goroutine that may outlive the answer, so what
+// the handler wants to know of it is atomic.
+type sending struct {
+	src    io.Reader
+	sent   atomic.Int64          // bytes read from it
+	failed atomic.Pointer[error] // what reading it ended with, if not io.EOF
+}
+
+func (u *sending) Read(p []byte) (int, error) {
+	n, err := u.src.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		u.failed.Store(&err)
+	}
+	u.sent.Add(int64(n))
+	return n, err
+}
+
+// maxSinglePut is the largest plaintext whose sealed form fits one request; docs/format.md has the figure.
+const maxSinglePut = 5_366_366_976
+
+// checkMetadata refuses user metadata that S3 would refuse. Whether the envelope fits beside it, the store decides.
+func checkMetadata(h http.Header) error {
+	size := 0
+	for name, values := range h {
+		if rest, ok := strings.CutPrefix(name, "X-Amz-Meta-"); ok {
+			size += len(rest) + len(strings.Join(values, ","))
+		}
+	}
+	if size > maxMetadata {
+		return newError("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size",
+			errorField{"Size", strconv.Itoa(size)}, errorField{"MaxSizeAllowed", strconv.Itoa(maxMetadata)})
+	}
+	return nil
+}
+
+func crcValue(crc uint64) checksum.Value {
+	return checksum.Value{Algorithm: checksum.CRC64NVME, Sum: binary.BigEndian.AppendUint64(nil, crc)}
+}
+
+func checksumOf(a checksum.Algorithm, b []byte) checksum.Value {
+	h := a.New()
+	h.Write(b)
+	return checksum.Value{Algorithm: a, Sum: h.Sum(nil)}
+}
+
+// closing closes an answer's body behind what was done with it.
+func closing(resp *http.Response, err error) error {
+	if closeErr := resp.Body.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}

@@ -1,0 +1,251 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+// An upload's state is what a replica must know to seal its parts, and what S3 gives back to nobody before the upload is
+// complete: its metadata. It is a small object like any other, sealed and bound to its own key, in a folder of its own
+// below the reserved prefix; stashes of parts stand beside it. All of it goes when the upload ends.
+const (
+	uploadsPrefix = reservedPrefix + "uploads/"
+	stateName     = "/state"
+	maxState      = 16 << 10 // bytes
+	uploadEntries = 10_000   // states in memory, of about 1 KiB
+)
+
+// uploadState is the content of a state object. Its fields are not secret, but nobody may change them.
+type uploadState struct {
+	Key      string                `json:"key"`
+	UploadID string                `json:"upload_id"`
+	Envelope string                `json:"envelope"` // of the object to be
+	Checksum checksum.Algorithm    `json:"checksum,omitempty"`
+	Type     envelope.ChecksumType `json:"type,omitempty"`
+}
+
+// upload is a multipart upload that a request belongs to.
+type upload struct {
+	id       string // the store's
+	state    uploadState
+	envelope *envelope.Envelope
+	dek      *envelope.DEK
+}
+
+// uploadKey is an upload's identity: nothing of one is ever used for another.
+type uploadKey struct {
+	target target
+	id     string
+}
+
+// folder returns where state and stashes are, in the upload's own bucket.
+func (k uploadKey) folder() string {
+	h := sha256.New()
+	for _, s := range []string{k.target.bucket, k.target.key, k.id} {
+		fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	return uploadsPrefix + hex.EncodeToString(h.Sum(nil))
+}
+
+func (k uploadKey) stateTarget() target { return target{k.target.bucket, k.folder() + stateName} }
+
+// stashTarget returns where the sealed bytes of one attempt of a part are kept besides.
+func (k uploadKey) stashTarget(number int, attempt envelope.Attempt) target {
+	return target{k.target.bucket, fmt.Sprintf("%s/%d-%s", k.folder(), number, hex.EncodeToString(attempt[:]))}
+}
+
+var errNoSuchUpload = newError("NoSuchUpload", "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.")
+
+type uploadCache = lru.Cache[uploadKey, uploadState]
+
+func newUploadCache() *uploadCache {
+	c, err := lru.New[uploadKey, uploadState](uploadEntries)
+	if err != nil {
+		panic("proxy: internal error: " + err.Error())
+	}
+	return c
+}
+
+// internal returns a request of the proxy's own on behalf of q, that may run beside it.
+func (q *request) internal(ctx context.Context, t target) *request {
+	return &request{ctx: ctx, identity: q.identity, target: t, id: q.id, header: q.header}
+}
+
+// common returns the headers of the client's that go with every request to the store on its behalf.
+func (q *request) common() http.Header {
+	h := make(http.Header)
+	for _, name := range []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Request-Payer"} {
+		if values, ok := q.header[name]; ok {
+			h[name] = slices.Clone(values)
+		}
+	}
+	return h
+}
+
+// saveUpload writes an upload's state. Without it no part can be sealed, so a failure ends the upload.
+func (p *Proxy) saveUpload(q *request, id string, s uploadState) error {
+	k := uploadKey{q.target, id}
+	s.Key, s.UploadID = q.target.key, id
+	b, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encoding upload state: %w", err)
+	}
+	own := q.internal(q.ctx, k.stateTarget())
+	dek := envelope.NewDEK()
+	value, err := p.newEnvelope(own, dek, int64(len(b)), checksumOf(checksum.CRC64NVME, b))
+	if err != nil {
+		return err
+	}
+	sealer := dek.NewSealer(bytes.NewReader(b), int64(len(b)), func() checksum.Value { return checksum.Value{} })
+	sealed, err := io.ReadAll(sealer) //nolint:forbidigo // of our own few bytes
+	if err != nil {
+		return fmt.Errorf("sealing upload state: %w", err)
+	}
+	resp, err := p.send(own, outgoing{
+		method: http.MethodPut, target: own.target, header: http.Header{reservedMetadata: {value}},
+		body: bytes.NewReader(sealed), length: int64(len(sealed)), sha256: unsignedPayload,
+	})
+	if err != nil {
+		return err
+	}
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return err
+	}
+	p.uploads.Add(k, s)
+	return resp.Body.Close()
+}
+
+// loadUpload returns the upload that q's uploadId names. Without its state nothing may go to the store.
+func (p *Proxy) loadUpload(q *request) (*upload, error) {
+	k := uploadKey{q.target, q.query.Get("uploadId")}
+	s, ok := p.uploads.Get(k)
+	if !ok {
+		var err error
+		if s, err = p.readState(q, k.stateTarget()); err != nil {
+			return nil, err
+		}
+		p.uploads.Add(k, s)
+	}
+	u := &upload{id: k.id, state: s}
+	var err error
+	if u.envelope, u.dek, _, err = p.unwrap(q, s.Envelope); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+func (p *Proxy) readState(q *request, t target) (s uploadState, err error) {
+	own := q.internal(q.ctx, t)
+	resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target})
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
+	if resp.StatusCode == http.StatusNotFound {
+		return s, errNoSuchUpload
+	}
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return s, err
+	}
+	o, err := p.openEnvelope(own, resp)
+	if err != nil {
+		return s, err
+	}
+	if o == nil || o.object == nil || o.object.Size() > maxState {
+		return s, fmt.Errorf("%w: of an upload's state", envelope.ErrEnvelope)
+	}
+	b, err := io.ReadAll(o.object.NewWholeReader(resp.Body)) //nolint:forbidigo // its size is known
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, fmt.Errorf("decoding upload state: %w", err)
+	}
+	return s, nil
+}
+
+// forgetUpload removes what an upload has below the reserved prefix, with all versions. What it leaves, gc finds.
+func (p *Proxy) forgetUpload(q *request, id string) error {
+	k := uploadKey{q.target, id}
+	p.uploads.Remove(k)
+	own := q.internal(q.ctx, target{bucket: q.target.bucket})
+	entries, err := p.listVersions(own, k.folder()+"/")
+	if err != nil {
+		return err
+	}
+	return p.removeVersions(own, entries)
+}
+
+// removeVersions deletes objects of own's bucket for good.
+func (p *Proxy) removeVersions(own *request, entries []listedVersion) (err error) {
+	for _, e := range entries {
+		out := outgoing{method: http.MethodDelete, target: target{own.target.bucket, e.Key}}
+		if e.VersionID != "" {
+			out.query = url.Values{"versionId": {e.VersionID}}
+		}
+		resp, failure := p.send(own, out)
+		if failure == nil {
+			failure = closing(resp, own.expect(resp, http.StatusNoContent, http.StatusOK))
+		}
+		err = errors.Join(err, failure)
+	}
+	return err
+}
+
+// listVersions returns all objects below a prefix, with their versions.
+func (p *Proxy) listVersions(own *request, prefix string) ([]listedVersion, error) {
+	query := url.Values{"versions": {""}, "prefix": {prefix}}
+	var all []listedVersion
+	for {
+		resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target, query: query})
+		if err != nil {
+			return nil, err
+		}
+		if err := own.expect(resp, http.StatusOK); err != nil {
+			return nil, err
+		}
+		var page struct {
+			IsTruncated         bool
+			NextKeyMarker       string
+			NextVersionIDMarker string `xml:"NextVersionIdMarker"`
+			Version             []listedVersion
+			DeleteMarker        []listedVersion
+		}
+		if err := closing(resp, decodeXML(resp.Body, maxListing, &page)); err != nil {
+			return nil, err
+		}
+		for _, v := range append(page.Version, page.DeleteMarker...) {
+			if strings.HasPrefix(v.Key, prefix) {
+				all = append(all, v)
+			}
+		}
+		if !page.IsTruncated {
+			return all, nil
+		}
+		query.Set("key-marker", page.NextKeyMarker)
+		query.Set("version-id-marker", page.NextVersionIDMarker)
+	}
+}
+
+type listedVersion struct {
+	Key          string
+	VersionID    string `xml:"VersionId"`
+	ETag         string
+	Size         int64
+	LastModified string
+}
