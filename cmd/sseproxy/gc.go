@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/sseproxy/sseproxy/internal/config"
+)
+
+// runGC is the command "sseproxy gc".
+func runGC(ctx context.Context, args []string, std stdio) error {
+	fs := flag.NewFlagSet("gc", flag.ContinueOnError)
+	bucket := fs.String("bucket", "", "bucket to clean")
+	age := fs.Duration("older-than", 24*time.Hour, "leave what is younger")
+	dryRun := fs.Bool("dry-run", false, "remove nothing, only count")
+	fs.Usage = func() {
+		fmt.Fprint(fs.Output(), "Usage: sseproxy gc --bucket NAME [--older-than 24h] [--dry-run]\n\n"+
+			"Removes what multipart uploads that are over left below .sseproxy/uploads/. A live upload is never touched.\n"+
+			"The environment is that of \"sseproxy serve\".\n\n")
+		fs.PrintDefaults()
+	}
+	if err := parseFlags(fs, args, std); err != nil {
+		return err
+	}
+	if *bucket == "" || *age < 0 {
+		return fmt.Errorf("%w: gc needs --bucket, and an age that is not negative", errUsage)
+	}
+	cfg, err := config.Load(std.environ)
+	if err != nil {
+		return fmt.Errorf("%w: the configuration is not complete:\n%w", errUsage, err)
+	}
+	p, _, err := newProxy(ctx, cfg, loggerTo(std.err, cfg.LogLevel))
+	if err != nil {
+		return err
+	}
+	found, err := p.CollectGarbage(ctx, *bucket, *age, *dryRun)
+	if _, printErr := fmt.Fprintf(std.out, "uploads in progress or young: %d\nuploads removed: %d\n", found.Live, found.Removed); err == nil {
+		err = printErr
+	}
+	return err
+}

@@ -1,0 +1,132 @@
+// Command sseproxy is an encrypting reverse proxy for S3: any S3 client uses it as its endpoint, unchanged, and the
+// store behind it holds only sealed bytes.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Exit codes that scripts can rely on.
+const (
+	exitFailed = 1 // the command could not do its work
+	exitUsage  = 2 // the command line or the configuration is wrong
+)
+
+// errUsage is wrapped by errors about the command line or the configuration.
+var errUsage = errors.New("usage")
+
+// command is a subcommand. args are what follows its name.
+type command struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, std stdio) error
+}
+
+// stdio is where a command reads and writes.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+	environ  []string
+}
+
+// commands are all subcommands; a production build (-tags nodev) is without dev and the store that it links.
+var commands = append([]command{
+	{"serve", "run the proxy, configured by the environment", runServe},
+	{"keys", "create, rotate, disable, enable and list keys of a keyring", func(_ context.Context, args []string, std stdio) error {
+		return runKeys(args, lookUp(std.environ, "SSEPROXY_KEYRING"), std.out, std.err)
+	}},
+	{"gc", "remove what abandoned multipart uploads left in a bucket", runGC},
+	{"inspect", "show what an object's envelope and trailer say, without a key", runInspect},
+	{"decrypt", "open an object from its stored bytes and envelope, without a proxy", runDecrypt},
+	{"version", "show version and commit", runVersion},
+}, devCommands...)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr, os.Environ()}) //nolint:forbidigo // handed to internal/config
+	stop()
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "sseproxy:", err)
+		os.Exit(exitUsage)
+	default:
+		fmt.Fprintln(os.Stderr, "sseproxy:", err)
+		os.Exit(exitFailed)
+	}
+}
+
+func run(ctx context.Context, args []string, std stdio) error {
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		usage(std.out)
+		return nil
+	}
+	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
+	if i < 0 {
+		return fmt.Errorf("%w: there is no command %q; see sseproxy help", errUsage, args[0])
+	}
+	return commands[i].run(ctx, args[1:], std)
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "sseproxy encrypts what S3 clients store, on its way to any S3-compatible store.\n\nUsage: sseproxy COMMAND [ARGUMENTS]\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(w, "  %-8s  %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, "\nsseproxy COMMAND --help tells more.\n")
+}
+
+// parseFlags parses args, of which none may be left over.
+func parseFlags(fs *flag.FlagSet, args []string, std stdio) error {
+	fs.SetOutput(std.err)
+	err := fs.Parse(args)
+	if err == nil && fs.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", errUsage, fs.Name(), err)
+}
+
+// lookUp returns a variable of an environment.
+func lookUp(environ []string, name string) string {
+	for _, line := range slices.Backward(environ) {
+		if value, ok := strings.CutPrefix(line, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// version is set by a release build: -ldflags "-X main.version=1.2.3".
+var version = "development"
+
+func runVersion(_ context.Context, args []string, std stdio) error {
+	if err := parseFlags(flag.NewFlagSet("version", flag.ContinueOnError), args, std); err != nil {
+		return err
+	}
+	commit, modified := "unknown commit", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				commit = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				modified = ", modified"
+			}
+		}
+		commit += modified + ", " + info.GoVersion
+	}
+	_, err := fmt.Fprintf(std.out, "sseproxy %s (%s)\n", version, commit)
+	return err
+}

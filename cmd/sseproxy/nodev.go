@@ -1,0 +1,5 @@
+//go:build nodev
+
+package main
+
+var devCommands []command

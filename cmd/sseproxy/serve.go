@@ -1,0 +1,256 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"go.uber.org/zap"
+
+	"github.com/sseproxy/sseproxy/internal/config"
+	"github.com/sseproxy/sseproxy/internal/keys"
+	"github.com/sseproxy/sseproxy/internal/proxy"
+)
+
+const (
+	headerTimeout = 10 * time.Second // for a client to send its headers
+	idleTimeout   = 2 * time.Minute  // of a client's connection between requests
+	maxHeaders    = 64 << 10         // bytes of a client's headers; S3 takes 8 KB
+	readyTimeout  = 5 * time.Second  // for store and key provider to answer a readiness probe
+)
+
+// runServe is the command "sseproxy serve".
+func runServe(ctx context.Context, args []string, std stdio) error {
+	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
+	fs.Usage = func() { serveUsage(fs.Output()) }
+	if err := parseFlags(fs, args, std); err != nil {
+		return err
+	}
+	cfg, err := config.Load(std.environ)
+	if err != nil {
+		return fmt.Errorf("%w: the configuration is refused:\n%w", errUsage, err)
+	}
+	s, err := newServer(ctx, cfg, loggerTo(std.err, cfg.LogLevel))
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+func serveUsage(w io.Writer) {
+	fmt.Fprint(w, "Usage: sseproxy serve\n\nRuns the proxy until SIGTERM, then lets requests under way finish. It is configured by the environment:\n\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, v := range config.Variables() {
+		help := v.Help
+		if v.Default != "" {
+			help += " (default " + v.Default + ")"
+		}
+		fmt.Fprintf(t, "  %s\t%s\n", v.Name, help)
+	}
+	t.Flush() //nolint:errcheck // help text
+}
+
+// server is the proxy with its listeners.
+type server struct {
+	cfg      config.Config
+	log      *zap.Logger
+	proxy    *proxy.Proxy
+	provider keys.Provider
+	clients  net.Listener
+	admin    net.Listener // nil: off
+}
+
+// newProxy builds the handler and all that it needs.
+func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.Proxy, keys.Provider, error) {
+	provider, err := keys.NewLocal(keys.LocalConfig{Path: cfg.Keyring, OnError: func(err error) {
+		log.Error("the keyring cannot be read again; the last good one stays in use", zap.Error(err))
+	}})
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the keyring: %w", err)
+	}
+	if _, err := provider.Check(ctx, cfg.Key); err != nil {
+		return nil, nil, fmt.Errorf("key for new objects: %w", err)
+	}
+	cache, err := keys.NewCache(keys.CacheConfig{Provider: provider, OpenTTL: cfg.KeyCacheTTL})
+	if err != nil {
+		return nil, nil, err
+	}
+	upstream, err := upstreamCredentials(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := proxy.New(proxy.Config{
+		Upstream: cfg.Upstream, Region: cfg.Region, UpstreamRegion: cfg.UpstreamRegion, Domains: cfg.Domains,
+		Identities: identities(cfg), Credentials: upstream, Transport: newTransport(),
+		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys,
+		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), Log: log,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return p, provider, nil
+}
+
+// newServer builds everything and listens, but serves nothing yet.
+func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server, error) {
+	p, provider, err := newProxy(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{cfg: cfg, log: log, proxy: p, provider: provider}
+	if s.clients, err = listen(ctx, cfg.Listen); err != nil {
+		return nil, err
+	}
+	if cfg.AdminListen != "off" {
+		if s.admin, err = listen(ctx, cfg.AdminListen); err != nil {
+			return nil, errors.Join(err, s.clients.Close())
+		}
+	}
+	return s, nil
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// upstreamCredentials returns the configured credentials, or the SDK's default chain: environment, shared files, IRSA,
+// Pod Identity, instance.
+func upstreamCredentials(ctx context.Context, cfg config.Config) (aws.CredentialsProvider, error) {
+	if cfg.UpstreamAccessKeyID != "" {
+		return credentials.NewStaticCredentialsProvider(cfg.UpstreamAccessKeyID, cfg.UpstreamSecretAccessKey, ""), nil
+	}
+	chain, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(cmp.Or(cfg.UpstreamRegion, cfg.Region)))
+	if err != nil {
+		return nil, fmt.Errorf("finding credentials for the store: %w", err)
+	}
+	return chain.Credentials, nil
+}
+
+func identities(cfg config.Config) []proxy.Identity {
+	var all []proxy.Identity
+	for _, id := range cfg.Identities {
+		one := proxy.Identity{Name: id.Name, AccessKeyID: id.AccessKeyID, SecretAccessKey: id.SecretAccessKey}
+		if id.Upstream != nil {
+			one.Upstream = credentials.NewStaticCredentialsProvider(id.Upstream.AccessKeyID, id.Upstream.SecretAccessKey, "")
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// dialStore connects to the store so that closing resets the connection. A store may take an orderly end in the middle of a
+// body for the end of the body, and put the fragment in place of the object that it had.
+func dialStore(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	conn, err := d.DialContext(ctx, network, address)
+	if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+		err = tcp.SetLinger(0)
+	}
+	return conn, err
+}
+
+// newTransport returns the connections to the store. HTTP/1.1 alone: it is what S3 speaks, and an incomplete upload
+// ends with its connection.
+func newTransport() *http.Transport {
+	var h1 http.Protocols
+	h1.SetHTTP1(true)
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialStore,
+		Protocols:             &h1,
+		DisableCompression:    true, // bodies go through byte for byte
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		ResponseHeaderTimeout: 5 * time.Minute, // a store may work long on a large object before it answers
+		ReadBufferSize:        64 << 10,
+		WriteBufferSize:       64 << 10,
+	}
+}
+
+// run serves until ctx ends, then drains.
+func (s *server) run(ctx context.Context) error {
+	clients := &http.Server{
+		Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaders,
+		DisableGeneralOptionsHandler: true, ErrorLog: zap.NewStdLog(s.log),
+	}
+	failed := make(chan error, 2)
+	go func() {
+		if s.cfg.TLSCert != "" {
+			failed <- clients.ServeTLS(s.clients, s.cfg.TLSCert, s.cfg.TLSKey)
+			return
+		}
+		failed <- clients.Serve(s.clients)
+	}()
+	var admin *http.Server
+	adminAddress := "off"
+	if s.admin != nil {
+		adminAddress = s.admin.Addr().String()
+		admin = &http.Server{Handler: s.adminHandler(ctx), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
+		go func() { failed <- admin.Serve(s.admin) }()
+	}
+	s.log.Info("serving", zap.String("listen", s.clients.Addr().String()), zap.String("admin_listen", adminAddress),
+		zap.String("upstream", s.cfg.Upstream.String()), zap.String("key", s.cfg.Key),
+		zap.Bool("tls", s.cfg.TLSCert != ""), zap.Bool("plaintext_reads", s.cfg.AllowPlaintext()))
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+	}
+	s.log.Info("draining", zap.Duration("timeout", s.cfg.DrainTimeout))
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout)
+	defer cancel()
+	err := clients.Shutdown(drain)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("draining: requests were cut off: %w", err), clients.Close())
+	}
+	if admin != nil {
+		err = errors.Join(err, admin.Close())
+	}
+	return err
+}
+
+// adminHandler answers the probes of an orchestrator. Once ctx has ended it is not ready, so that no new work comes.
+func (s *server) adminHandler(ctx context.Context) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "ok\n") // whoever asks may have gone
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.ready(ctx, r.Context()); err != nil {
+			s.log.Warn("not ready", zap.Error(err))
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = io.WriteString(w, "ok\n")
+	})
+	return mux
+}
+
+func (s *server) ready(serving, asked context.Context) error {
+	if serving.Err() != nil {
+		return errors.New("draining")
+	}
+	asked, cancel := context.WithTimeout(asked, readyTimeout)
+	defer cancel()
+	if _, err := s.provider.Check(asked, s.cfg.Key); err != nil {
+		return fmt.Errorf("key for new objects: %w", err)
+	}
+	return s.proxy.Reach(asked)
+}
