@@ -24,8 +24,8 @@ import (
 
 const (
 	maxComplete      = 8 << 20 // bytes: 10,000 parts with an ETag and a checksum each
-	completeAttempts = 6       // of writing part 10000 anew, when another Complete of the same upload wrote it in between
-	completePause    = 20 * time.Millisecond
+	completeAttempts = 8       // of writing part 10000 anew, when another Complete of the same upload wrote it in between
+	completePause    = 10 * time.Millisecond
 )
 
 // listedPart is a part as CompleteMultipartUpload names it.
@@ -72,43 +72,64 @@ func (p *Proxy) completeMultipartUpload(q *request) error {
 	if err != nil {
 		return err
 	}
-	failure := p.complete(q, listed)
-	if hasCode(failure, "NoSuchUpload") || hasCode(failure, "InvalidPart") {
-		// Another Complete of the same upload may have been faster, now or before, and have removed what this one needs.
-		if err := p.completedBefore(q, listed); !errors.Is(err, errNoSuchUpload) {
-			return err
-		}
+	var done *completed
+	if err := q.whileAlive(p.cfg.AlivePause, func() (err error) { done, err = p.completeOnce(q, listed); return err }); err != nil {
+		return err
 	}
-	return failure
+	copyResponse(q.w.Header(), done.header, writeResponse)
+	q.w.Header().Del("Etag")
+	q.w.Header().Set(encryptionHeader, "AES256")
+	return q.replyCompleted(done)
 }
 
-func (p *Proxy) complete(q *request, listed []listedPart) error {
+// completed is what CompleteMultipartUpload has made.
+type completed struct {
+	etag    string      // the store's, without quotes
+	header  http.Header // of the store's answer
+	trailer *envelope.Trailer
+}
+
+// completeOnce completes an upload, or finds that this very request has completed it before.
+func (p *Proxy) completeOnce(q *request, listed []listedPart) (*completed, error) {
+	done, failure := p.complete(q, listed)
+	if hasCode(failure, "NoSuchUpload") || hasCode(failure, "InvalidPart") {
+		// Another Complete of the same upload may have been faster, now or before, and have removed what this one needs.
+		if before, err := p.completedBefore(q, listed); !errors.Is(err, errNoSuchUpload) {
+			return before, err
+		}
+	}
+	return done, failure
+}
+
+func (p *Proxy) complete(q *request, listed []listedPart) (*completed, error) {
 	u, err := p.loadUpload(q)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c := &completion{upload: u, listed: listed}
-	if err := p.checkParts(q, c); err != nil {
-		return err
-	}
-	if err := c.checkWhole(q); err != nil {
-		return err
-	}
-	for attempt := range completeAttempts {
-		var etag string
-		var header http.Header
-		if etag, header, err = p.completeAtStore(q, c); err == nil {
-			return p.replyComplete(q, c, etag, header)
+	for attempt := 1; ; attempt++ {
+		began := time.Now()
+		c := &completion{upload: u, listed: listed}
+		if err := p.checkParts(q, c); err != nil {
+			return nil, err
 		}
-		// The parts of the client were there a moment ago, so it is the proxy's own that was written anew in between.
-		if !hasCode(err, "InvalidPart") {
-			break
+		if err := c.checkWhole(q); err != nil {
+			return nil, err
 		}
-		if err := sleep(q.ctx, time.Duration(rand.Int64N(int64(completePause)<<attempt))); err != nil { //nolint:gosec // for spreading only
-			return err
+		done := &completed{trailer: &c.trailer}
+		if done.etag, done.header, err = p.completeAtStore(q, c); err == nil {
+			p.forgetCompleted(q, u.id)
+			return done, nil
+		}
+		// The client's parts were there a moment ago, so it is the proxy's own that another Complete has written anew.
+		if !hasCode(err, "InvalidPart") || attempt == completeAttempts {
+			return nil, err
+		}
+		// Sooner or later one waits for longer than all others need.
+		pause := max(completePause, time.Since(began)) << attempt
+		if err := sleep(q.ctx, rand.N(pause)); err != nil { //nolint:gosec // for spreading only
+			return nil, err
 		}
 	}
-	return err
 }
 
 // hasCode reports whether an error is S3's error with the code.
@@ -410,20 +431,15 @@ func (p *Proxy) sendOwnPart(q *request, c *completion) (etag string, err error) 
 	return p.sendFrames(q, out)
 }
 
-// replyComplete removes what was kept of the upload and tells the client.
-func (p *Proxy) replyComplete(q *request, c *completion, etag string, header http.Header) error {
-	if err := p.forgetUpload(q, c.upload.id); err != nil {
+// forgetCompleted removes what was kept of an upload that is complete. That the object is there does not hang on it.
+func (p *Proxy) forgetCompleted(q *request, id string) {
+	if err := p.forgetUpload(q, id); err != nil {
 		p.cfg.Log.Warn("an upload's state is left to gc", zap.String("request_id", q.id), zap.Error(err))
 	}
-	h := q.w.Header()
-	copyResponse(h, header, writeResponse)
-	h.Del("Etag")
-	h.Set(encryptionHeader, "AES256")
-	return q.replyCompleted(etag, &c.trailer)
 }
 
 // replyCompleted answers a CompleteMultipartUpload with the result.
-func (q *request) replyCompleted(etag string, t *envelope.Trailer) error {
+func (q *request) replyCompleted(done *completed) error {
 	result := struct {
 		XMLName  xml.Name `xml:"CompleteMultipartUploadResult"`
 		Xmlns    string   `xml:"xmlns,attr"`
@@ -433,9 +449,9 @@ func (q *request) replyCompleted(etag string, t *envelope.Trailer) error {
 		ETag     string
 		Sum      *textElement `xml:",omitempty"`
 		Type     string       `xml:"ChecksumType,omitempty"`
-	}{Xmlns: s3Namespace, Location: q.target.escapedPath(), Bucket: q.target.bucket, Key: q.target.key, ETag: `"` + clientETag(etag) + `"`}
+	}{Xmlns: s3Namespace, Location: q.target.escapedPath(), Bucket: q.target.bucket, Key: q.target.key, ETag: `"` + clientETag(done.etag) + `"`}
 	h := make(http.Header)
-	(&sealedObject{trailer: t}).showChecksum(h)
+	(&sealedObject{trailer: done.trailer}).showChecksum(h)
 	for name := range h {
 		if a, ok := checksum.ByHeader(name); ok {
 			result.Sum = sumElement(a, h.Get(name))
@@ -447,29 +463,28 @@ func (q *request) replyCompleted(etag string, t *envelope.Trailer) error {
 
 // completedBefore answers a Complete of an upload that is gone: with its result, if the object there is what this very
 // request would have made.
-func (p *Proxy) completedBefore(q *request, listed []listedPart) error {
+func (p *Proxy) completedBefore(q *request, listed []listedPart) (*completed, error) {
 	own := q.internal(q.ctx, q.target)
 	resp, err := p.send(own, outgoing{method: http.MethodHead, target: q.target})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := closing(resp, own.expect(resp, http.StatusOK)); err != nil {
-		return errNoSuchUpload
+		return nil, errNoSuchUpload
 	}
 	o, err := p.openEnvelope(own, resp)
 	if err != nil || o == nil || !o.envelope.Multipart {
-		return errNoSuchUpload
+		return nil, errNoSuchUpload
 	}
 	t, err := p.layout(own, o)
 	if err != nil || t.UploadIDHash != sha256.Sum256([]byte(q.query.Get("uploadId"))) || len(t.Parts) != len(listed) {
-		return errNoSuchUpload
+		return nil, errNoSuchUpload
 	}
 	for i, l := range listed {
 		tag := parsePartTag(strings.Trim(l.ETag, `"`))
 		if t.Parts[i].Number != l.PartNumber || t.Parts[i].Bound && !tag.bare && t.Parts[i].Attempt != tag.attempt {
-			return errNoSuchUpload
+			return nil, errNoSuchUpload
 		}
 	}
-	q.w.Header().Set(encryptionHeader, "AES256")
-	return q.replyCompleted(strings.Trim(o.stored.etag, `"`), t)
+	return &completed{strings.Trim(o.stored.etag, `"`), resp.Header, t}, nil
 }

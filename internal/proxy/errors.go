@@ -161,10 +161,10 @@ func (e *apiError) status() int {
 	return http.StatusInternalServerError
 }
 
-// document returns the error as S3's XML.
-func (e *apiError) document(requestID, hostID string) []byte {
+// element returns the error as S3's XML, without what stands before a document.
+func (e *apiError) element(requestID, hostID string) []byte {
 	var b bytes.Buffer
-	b.WriteString(xml.Header + "<Error>")
+	b.WriteString("<Error>")
 	fields := slices.Concat(
 		[]errorField{{"Code", e.Code}, {"Message", e.Message}},
 		e.Fields,
@@ -194,7 +194,7 @@ func (e *apiError) writeTo(w http.ResponseWriter, method, requestID, hostID stri
 		w.WriteHeader(status)
 		return nil
 	}
-	body := e.document(requestID, hostID)
+	body := append([]byte(xml.Header), e.element(requestID, hostID)...)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, err := w.Write(body)

@@ -10,12 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestErrorDocument(t *testing.T) {
+func TestErrorElement(t *testing.T) {
 	e := newError("NoSuchKey", `no "<key>" & nothing`, errorField{"Key", "a\x01b\r]]>"})
-	want := `<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
-		`<Error><Code>NoSuchKey</Code><Message>no &#34;&lt;key&gt;&#34; &amp; nothing</Message>` +
+	want := `<Error><Code>NoSuchKey</Code><Message>no &#34;&lt;key&gt;&#34; &amp; nothing</Message>` +
 		"<Key>a\uFFFDb&#xD;]]&gt;</Key><RequestId>R</RequestId><HostId>H</HostId></Error>"
-	if diff := cmp.Diff(want, string(e.document("R", "H"))); diff != "" {
+	if diff := cmp.Diff(want, string(e.element("R", "H"))); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -176,7 +175,7 @@ func TestUpstreamAccessDenied(t *testing.T) {
 	if e.Message != "Access Denied" || !strings.Contains(e.Error(), "arn:aws:iam::1:user/proxy") {
 		t.Errorf("%q, %q", e.Message, e.Error())
 	}
-	if body := string(e.document("R", "H")); strings.Contains(body, "arn:") {
+	if body := string(e.element("R", "H")); strings.Contains(body, "arn:") {
 		t.Error(body)
 	}
 }
@@ -217,7 +216,7 @@ func FuzzUpstreamError(f *testing.F) {
 			XMLName xml.Name `xml:"Error"`
 			Code    string
 		}
-		if err := xml.Unmarshal(e.document("R", "H"), &doc); err != nil || doc.Code != e.Code {
+		if err := xml.Unmarshal(e.element("R", "H"), &doc); err != nil || doc.Code != e.Code {
 			t.Errorf("the answer does not parse: %v", err)
 		}
 	})

@@ -70,5 +70,11 @@ func (p *Proxy) deleteObjects(q *request) error {
 	if err != nil {
 		return err
 	}
-	return p.replyRewritten(q, resp, func(b []byte) ([]byte, error) { return b, checkDeleteResult(b) })
+	if body, err = q.readListing(resp); err != nil {
+		return err
+	}
+	if err := checkDeleteResult(body); err != nil {
+		return err
+	}
+	return q.replyListing(resp.Header, body)
 }

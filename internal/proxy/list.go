@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -22,18 +23,63 @@ func (p *Proxy) listObjects(q *request) error {
 	if err != nil {
 		return err
 	}
-	return p.replyRewritten(q, resp, func(body []byte) ([]byte, error) {
-		sizes, err := p.lookUpSizes(q, body)
+	body, err := q.readListing(resp)
+	if err != nil {
+		return err
+	}
+	page, err := p.rewritePage(q, body)
+	if err != nil {
+		return err
+	}
+	if page, err = p.fillPage(q, page); err != nil {
+		return err
+	}
+	return q.replyListing(resp.Header, page.body)
+}
+
+func (p *Proxy) rewritePage(q *request, body []byte) (*listingPage, error) {
+	sizes, err := p.lookUpSizes(q, body)
+	if err != nil {
+		return nil, err
+	}
+	return rewriteListing(body, func(e listEntry) (int64, error) {
+		if size, ok := sizes[e]; ok {
+			return size, nil
+		}
+		return listedSize(e.Size), nil
+	})
+}
+
+// fills is how often a page is filled up. Once is enough at a store that sorts keys as S3 does.
+const fills = 3
+
+// fillPage makes up for entries that were the proxy's own with those that follow, since a client may take a page for the
+// last that is shorter than it asked for.
+func (p *Proxy) fillPage(q *request, page *listingPage) (*listingPage, error) {
+	for range fills {
+		if page.hidden == 0 || !page.truncated {
+			break
+		}
+		query := storeQuery(q.query)
+		maps.Copy(query, page.goOn(q.op.name))
+		query.Set("max-keys", strconv.Itoa(page.hidden))
+		resp, err := p.send(q, outgoing{method: http.MethodGet, target: q.target, query: query, header: q.op.storeHeader(q.header)})
 		if err != nil {
 			return nil, err
 		}
-		return rewriteListing(body, func(e listEntry) (int64, error) {
-			if size, ok := sizes[e]; ok {
-				return size, nil
-			}
-			return listedSize(e.Size), nil
-		})
-	})
+		body, err := q.readListing(resp)
+		if err != nil {
+			return nil, err
+		}
+		rest, err := p.rewritePage(q, body)
+		if err != nil {
+			return nil, err
+		}
+		if page, err = page.join(rest); err != nil {
+			return nil, err
+		}
+	}
+	return page, nil
 }
 
 // listedSize is what a listing shows for an object of sealed bytes: what it holds, or its length if no sealed object has
@@ -45,20 +91,22 @@ func listedSize(sealed int64) int64 {
 	return sealed
 }
 
-// replyRewritten answers with the store's document as rewrite makes it.
-func (p *Proxy) replyRewritten(q *request, resp *http.Response, rewrite func([]byte) ([]byte, error)) error {
+// readListing reads the document of a store's answer.
+func (q *request) readListing(resp *http.Response) ([]byte, error) {
 	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
 	if err := q.expect(resp, http.StatusOK); err != nil {
-		return err
+		return nil, err
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxListing+1)) //nolint:forbidigo // limited
 	if err != nil {
-		return fmt.Errorf("%w: reading its answer: %w", errStore, err)
+		return nil, fmt.Errorf("%w: reading its answer: %w", errStore, err)
 	}
-	if body, err = rewrite(body); err != nil {
-		return err
-	}
-	copyResponse(q.w.Header(), resp.Header, listResponse)
+	return body, nil
+}
+
+// replyListing answers with the store's document as it was rewritten.
+func (q *request) replyListing(header http.Header, body []byte) error {
+	copyResponse(q.w.Header(), header, listResponse)
 	q.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	return q.reply(http.StatusOK, bytes.NewReader(body))
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -27,29 +28,117 @@ type listEntry struct {
 	Size      int64  // sealed, in bytes
 }
 
-// rewriteListing turns a store's answer to ListObjects, ListObjectsV2 or ListObjectVersions into the client's: sizes
-// as size gives them, ETags mapped, checksum algorithms left out (they are over the sealed bytes), the proxy's own keys
-// hidden and taken off KeyCount. Every other byte stays. What it does not understand is an error, never an answer.
-func rewriteListing(body []byte, size func(listEntry) (int64, error)) ([]byte, error) {
-	if len(body) > maxListing {
-		return nil, fmt.Errorf("listing of %d bytes is too long", len(body))
+// listingPage is a store's answer to ListObjects, ListObjectsV2 or ListObjectVersions, in the client's terms.
+type listingPage struct {
+	body      []byte
+	hidden    int               // entries that were the proxy's own
+	truncated bool              // there are entries behind it
+	last      string            // the greatest key or prefix that shows
+	next      map[string]string // the elements that say where the next page begins, decoded
+}
+
+// rewriteListing turns a store's page into the client's: sizes as size gives them, ETags mapped, checksum algorithms left
+// out (they are over the sealed bytes), the proxy's own keys hidden and taken off KeyCount. Every other byte stays. What
+// it does not understand is an error, never an answer.
+func rewriteListing(body []byte, size func(listEntry) (int64, error)) (*listingPage, error) {
+	l, err := parseListing(body)
+	if err != nil {
+		return nil, err
 	}
-	l := listing{head: make(map[string]element)}
-	if err := walk(body, l.visit); err != nil {
-		return nil, fmt.Errorf("reading listing: %w", err)
-	}
-	edits, err := l.edits(size)
+	page := &listingPage{truncated: l.head["IsTruncated"].text == "true", next: make(map[string]string)}
+	edits, err := l.edits(page, size)
 	if err != nil {
 		return nil, fmt.Errorf("rewriting listing: %w", err)
 	}
-	return applyEdits(body, edits), nil
+	for _, name := range nextElements {
+		if page.next[name], err = l.decodeNext(name); err != nil {
+			return nil, fmt.Errorf("rewriting listing: %w", err)
+		}
+	}
+	page.body = applyEdits(body, edits)
+	return page, nil
+}
+
+// nextElements say where the page behind a truncated one begins.
+var nextElements = []string{"NextContinuationToken", "NextKeyMarker", "NextMarker", "NextVersionIdMarker"}
+
+// pastReserved sorts behind every key that the proxy has in a bucket, and before every client's key behind those.
+const pastReserved = reservedPrefix + "~"
+
+// goOn returns the parameters with which an operation lists what comes behind the page. Where the page ends among the
+// proxy's own keys that is behind the last of them.
+func (page *listingPage) goOn(op string) url.Values {
+	past := page.last < reservedPrefix
+	switch {
+	case op == "ListObjectsV2" && past:
+		return url.Values{"start-after": {pastReserved}, "continuation-token": nil}
+	case op == "ListObjectsV2":
+		return url.Values{"continuation-token": {page.next["NextContinuationToken"]}}
+	case op == "ListObjectVersions" && past:
+		return url.Values{"key-marker": {pastReserved}, "version-id-marker": nil}
+	case op == "ListObjectVersions":
+		return url.Values{"key-marker": {page.next["NextKeyMarker"]}, "version-id-marker": {page.next["NextVersionIdMarker"]}}
+	case past:
+		return url.Values{"marker": {pastReserved}}
+	}
+	return url.Values{"marker": {cmp.Or(page.next["NextMarker"], page.last)}}
+}
+
+// join puts the entries of the page that follows behind those of page, which then ends where rest does.
+func (page *listingPage) join(rest *listingPage) (*listingPage, error) {
+	first, err := parseListing(page.body)
+	if err != nil {
+		return nil, err
+	}
+	second, err := parseListing(rest.body)
+	if err != nil {
+		return nil, err
+	}
+	var tail strings.Builder
+	for _, item := range second.entries {
+		tail.Write(rest.body[item.span.start:item.span.end])
+	}
+	var edits []edit
+	for _, name := range append([]string{"IsTruncated"}, nextElements...) {
+		if el, ok := first.head[name]; ok {
+			edits = append(edits, edit{span: el.span})
+		}
+		if el, ok := second.head[name]; ok {
+			tail.Write(rest.body[el.span.start:el.span.end])
+		}
+	}
+	if count, ok := first.head["KeyCount"]; ok {
+		one, err := parseSize(count.text)
+		two, err2 := parseSize(second.head["KeyCount"].text)
+		if err := errors.Join(err, err2); err != nil {
+			return nil, fmt.Errorf("joining listings: %w", err)
+		}
+		edits = append(edits, edit{count.content, strconv.FormatInt(one+two, 10)})
+	}
+	end := first.root.content.end
+	edits = append(edits, edit{span{end, end}, tail.String()})
+	joined := *rest
+	joined.body, joined.last = applyEdits(page.body, edits), max(page.last, rest.last)
+	return &joined, nil
 }
 
 // listing collects what rewriteListing acts on. The encoding of the keys may be told after them.
 type listing struct {
-	head    map[string]element // EncodingType and KeyCount
+	root    element
+	head    map[string]element // EncodingType, KeyCount, IsTruncated and nextElements
 	entries []listItem
 	open    listItem // the one being read
+}
+
+func parseListing(body []byte) (*listing, error) {
+	if len(body) > maxListing {
+		return nil, fmt.Errorf("listing of %d bytes is too long", len(body))
+	}
+	l := &listing{head: make(map[string]element)}
+	if err := walk(body, l.visit); err != nil {
+		return nil, fmt.Errorf("reading listing: %w", err)
+	}
+	return l, nil
 }
 
 // listItem is a Contents, Version, DeleteMarker or CommonPrefixes element and those of its children that matter.
@@ -71,11 +160,13 @@ func (l *listing) visit(path []string, el element) error {
 	switch {
 	case len(path) == 1 && el.name != "ListBucketResult" && el.name != "ListVersionsResult":
 		return fmt.Errorf("document is a %q", el.name)
+	case len(path) == 1:
+		l.root = el
 	case len(path) == 2 && itemChildren[el.name] != nil:
 		l.open.kind, l.open.span = el.name, el.span
 		l.entries = append(l.entries, l.open)
 		l.open = listItem{}
-	case len(path) == 2 && (el.name == "EncodingType" || el.name == "KeyCount"):
+	case len(path) == 2 && isHead(el.name):
 		if _, twice := l.head[el.name]; twice || !el.leaf {
 			return fmt.Errorf("%s is no single text", el.name)
 		}
@@ -88,11 +179,15 @@ func (l *listing) visit(path []string, el element) error {
 	return nil
 }
 
+func isHead(name string) bool {
+	return name == "EncodingType" || name == "KeyCount" || name == "IsTruncated" || slices.Contains(nextElements, name)
+}
+
 func isChecksumNote(name string) bool { return name == "ChecksumAlgorithm" || name == "ChecksumType" }
 
-func (l *listing) edits(size func(listEntry) (int64, error)) ([]edit, error) {
+// edits returns what makes the store's page the client's, and notes in page what it shows.
+func (l *listing) edits(page *listingPage, size func(listEntry) (int64, error)) ([]edit, error) {
 	var edits []edit
-	hidden := 0
 	for _, item := range l.entries {
 		of, err := item.index()
 		if err != nil {
@@ -103,10 +198,11 @@ func (l *listing) edits(size func(listEntry) (int64, error)) ([]edit, error) {
 			return nil, err
 		}
 		if strings.HasPrefix(key, reservedPrefix) {
-			hidden++
+			page.hidden++
 			edits = append(edits, edit{span: item.span})
 			continue
 		}
+		page.last = max(page.last, key)
 		if item.kind == "Contents" || item.kind == "Version" {
 			own, err := item.edits(key, of, size)
 			if err != nil {
@@ -115,12 +211,12 @@ func (l *listing) edits(size func(listEntry) (int64, error)) ([]edit, error) {
 			edits = append(edits, own...)
 		}
 	}
-	if keyCount, ok := l.head["KeyCount"]; ok && hidden > 0 {
+	if keyCount, ok := l.head["KeyCount"]; ok && page.hidden > 0 {
 		count, err := parseSize(keyCount.text)
-		if err != nil || count < int64(hidden) {
+		if err != nil || count < int64(page.hidden) {
 			return nil, fmt.Errorf("KeyCount %q is not the number of keys", keyCount.text)
 		}
-		edits = append(edits, edit{keyCount.content, strconv.FormatInt(count-int64(hidden), 10)})
+		edits = append(edits, edit{keyCount.content, strconv.FormatInt(count-int64(page.hidden), 10)})
 	}
 	return edits, nil
 }
@@ -135,6 +231,14 @@ func (l *listing) decodeKey(s string) (string, error) {
 	default:
 		return "", fmt.Errorf("keys are encoded as %q", encoding)
 	}
+}
+
+// decodeNext returns the text of an element that says where the next page begins.
+func (l *listing) decodeNext(name string) (string, error) {
+	if name == "NextContinuationToken" || name == "NextVersionIdMarker" {
+		return l.head[name].text, nil // no key: S3 encodes neither
+	}
+	return l.decodeKey(l.head[name].text)
 }
 
 // index returns an item's children by name. Those that are left out of the listing may be there more than once.

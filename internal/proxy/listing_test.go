@@ -90,7 +90,7 @@ func TestRewriteListing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, string(got)); diff != "" {
+			if diff := cmp.Diff(tt.want, string(got.body)); diff != "" {
 				t.Error(diff)
 			}
 			if string(body) != tt.body {
@@ -112,6 +112,38 @@ func TestRewriteListingTellsEntries(t *testing.T) {
 	}
 	want := []listEntry{{"a b+c", "v", "abc", 20}, {"\xff", "", "def", 30}}
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Pages are joined as if the store had given one: entries in order, the end where the second has it, keys counted.
+func TestJoinListings(t *testing.T) {
+	rewrite := func(body string) *listingPage {
+		page, err := rewriteListing([]byte(body), lessTen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page
+	}
+	first := rewrite(`<ListBucketResult><Name>b</Name><MaxKeys>3</MaxKeys><KeyCount>3</KeyCount><IsTruncated>true</IsTruncated>` +
+		`<NextContinuationToken>one</NextContinuationToken><Contents><Key>-</Key><Size>11</Size></Contents>` +
+		`<Contents><Key>.sseproxy/1</Key><Size>11</Size></Contents><Contents><Key>.sseproxy/2</Key><Size>11</Size></Contents></ListBucketResult>`)
+	if diff := cmp.Diff(url.Values{"start-after": {".sseproxy/~"}, "continuation-token": nil}, first.goOn("ListObjectsV2")); diff != "" || first.hidden != 2 {
+		t.Errorf("%d hidden, goes on at %s", first.hidden, diff)
+	}
+	joined, err := first.join(rewrite(`<ListBucketResult><Name>b</Name><MaxKeys>2</MaxKeys><KeyCount>2</KeyCount><IsTruncated>true</IsTruncated>` +
+		`<NextContinuationToken>two</NextContinuationToken><Contents><Key>a</Key><Size>12</Size></Contents>` +
+		`<CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes></ListBucketResult>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `<ListBucketResult><Name>b</Name><MaxKeys>3</MaxKeys><KeyCount>3</KeyCount><Contents><Key>-</Key><Size>1</Size></Contents>` +
+		`<Contents><Key>a</Key><Size>2</Size></Contents><CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>` +
+		`<IsTruncated>true</IsTruncated><NextContinuationToken>two</NextContinuationToken></ListBucketResult>`
+	if diff := cmp.Diff(want, string(joined.body)); diff != "" || joined.hidden != 0 || joined.last != "b/" {
+		t.Errorf("%d hidden, last %q: %s", joined.hidden, joined.last, diff)
+	}
+	if diff := cmp.Diff(url.Values{"continuation-token": {"two"}}, joined.goOn("ListObjectsV2")); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -158,7 +190,7 @@ func TestRewriteListingRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if got, err := rewriteListing([]byte(tt.body), lessTen); err == nil {
-				t.Errorf("became %s", got)
+				t.Errorf("became %s", got.body)
 			}
 		})
 	}
@@ -346,10 +378,11 @@ func FuzzRewriteListing(f *testing.F) {
 	f.Add(`<ListVersionsResult><Version><Key><![CDATA[<]]></Key><VersionId/><Size>8</Size></Version><DeleteMarker><Key>k</Key></DeleteMarker></ListVersionsResult>`)
 	f.Add(`<x:ListBucketResult><x:Contents a="1"><Size>5</Size><Key>k</Key><Owner><Size>x</Size></Owner></x:Contents></x:ListBucketResult> <!--c-->`)
 	f.Fuzz(func(t *testing.T, body string) {
-		out, err := rewriteListing([]byte(body), func(e listEntry) (int64, error) { return e.Size / 2, nil })
+		page, err := rewriteListing([]byte(body), func(e listEntry) (int64, error) { return e.Size / 2, nil })
 		if err != nil {
 			return
 		}
+		out := page.body
 		before, _, err := parseNodes(xml.NewDecoder(strings.NewReader(body)))
 		if err != nil {
 			t.Skip("the other parser minds name spaces")

@@ -332,6 +332,10 @@ func (q *request) replyXML(v any) error {
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
+	if q.alive {
+		_, err := q.w.Write(b)
+		return err
+	}
 	b = append([]byte(xml.Header), b...)
 	q.w.Header().Set("Content-Type", "application/xml")
 	q.w.Header().Set("Content-Length", strconv.Itoa(len(b)))

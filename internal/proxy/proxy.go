@@ -7,6 +7,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -56,6 +57,8 @@ type Config struct {
 	// request more for the first read of each object. Without it a range that does not reach the end, and HEAD, believe the
 	// store that the upload was completed; and HEAD believes it the length of a multipart object.
 	Strict bool
+	// AlivePause is how long a client hears nothing while its CompleteMultipartUpload goes on. 0 is 10 seconds.
+	AlivePause time.Duration
 	// Log gets one line for each request. nil logs nothing.
 	Log *zap.Logger
 	// Now returns the current time. nil is time.Now.
@@ -91,6 +94,7 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.AlivePause = cmp.Or(cfg.AlivePause, alivePause)
 	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache()}
 	var err error
 	if p.store, err = newStore(cfg); err != nil {
@@ -139,6 +143,7 @@ type request struct {
 	query    url.Values  // verified, as sigv4.Request has it
 	header   http.Header // verified, likewise
 	body     *sigv4.Body
+	alive    bool          // the answer has begun with white space: status 200, and the document is still to come
 	upstream time.Duration // spent waiting for the store's answers
 	err      error         // what ended it
 }

@@ -71,9 +71,14 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fail ends a request with its error: as S3's error document, or, when an answer is under way, by cutting the
-// connection, so that nobody takes what was sent for the whole.
+// fail ends a request with its error: as S3's error document, also behind white space; or, when an answer is under way, by
+// cutting the connection, so that nobody takes what was sent for the whole.
 func (q *request) fail() {
+	if q.alive && q.ctx.Err() == nil {
+		if _, err := q.w.Write(asAPIError(q.err).element(q.id, hostID)); err == nil {
+			return
+		}
+	}
 	if q.w.status != 0 || q.ctx.Err() != nil {
 		q.w.aborted = true
 		panic(http.ErrAbortHandler)

@@ -156,10 +156,9 @@ func (p *Proxy) readState(q *request, t target) (s uploadState, err error) {
 		return s, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
-	if resp.StatusCode == http.StatusNotFound {
+	if err := q.expect(resp, http.StatusOK); hasCode(err, "NoSuchKey") || hasCode(err, "NotFound") {
 		return s, errNoSuchUpload
-	}
-	if err := q.expect(resp, http.StatusOK); err != nil {
+	} else if err != nil {
 		return s, err
 	}
 	o, err := p.openEnvelope(own, resp)
@@ -212,24 +211,11 @@ func (p *Proxy) listVersions(own *request, prefix string) ([]listedVersion, erro
 	query := url.Values{"versions": {""}, "prefix": {prefix}}
 	var all []listedVersion
 	for {
-		resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target, query: query})
+		page, err := p.listVersionPage(own, query)
 		if err != nil {
 			return nil, err
 		}
-		if err := own.expect(resp, http.StatusOK); err != nil {
-			return nil, err
-		}
-		var page struct {
-			IsTruncated         bool
-			NextKeyMarker       string
-			NextVersionIDMarker string `xml:"NextVersionIdMarker"`
-			Version             []listedVersion
-			DeleteMarker        []listedVersion
-		}
-		if err := closing(resp, decodeXML(resp.Body, maxListing, &page)); err != nil {
-			return nil, err
-		}
-		for _, v := range append(page.Version, page.DeleteMarker...) {
+		for _, v := range page.entries() {
 			if strings.HasPrefix(v.Key, prefix) {
 				all = append(all, v)
 			}
@@ -237,9 +223,37 @@ func (p *Proxy) listVersions(own *request, prefix string) ([]listedVersion, erro
 		if !page.IsTruncated {
 			return all, nil
 		}
+		if page.NextKeyMarker == query.Get("key-marker") && page.NextVersionIDMarker == query.Get("version-id-marker") {
+			return nil, fmt.Errorf("%w: its listing of versions has no end", errStore)
+		}
 		query.Set("key-marker", page.NextKeyMarker)
 		query.Set("version-id-marker", page.NextVersionIDMarker)
 	}
+}
+
+// versionPage is a page of ListObjectVersions.
+type versionPage struct {
+	IsTruncated         bool
+	NextKeyMarker       string
+	NextVersionIDMarker string `xml:"NextVersionIdMarker"`
+	Version             []listedVersion
+	DeleteMarker        []listedVersion
+}
+
+func (page *versionPage) entries() []listedVersion {
+	return slices.Concat(page.Version, page.DeleteMarker)
+}
+
+func (p *Proxy) listVersionPage(own *request, query url.Values) (*versionPage, error) {
+	resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target, query: query})
+	if err != nil {
+		return nil, err
+	}
+	if err := own.expect(resp, http.StatusOK); err != nil {
+		return nil, err
+	}
+	page := new(versionPage)
+	return page, closing(resp, decodeXML(resp.Body, maxListing, page))
 }
 
 type listedVersion struct {

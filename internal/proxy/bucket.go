@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// deleteBucket passes on. To the client what uploads keep below the reserved prefix is not there, so it must not keep an
+// empty bucket alive: S3 deletes a bucket together with the uploads in progress there.
+func (p *Proxy) deleteBucket(q *request) error {
+	failure := p.removeBucket(q)
+	if !hasCode(failure, "BucketNotEmpty") {
+		return failure
+	}
+	own := q.internal(q.ctx, q.target)
+	if clear, err := p.onlyReserved(own); err != nil || !clear {
+		return failure
+	}
+	entries, err := p.listVersions(own, reservedPrefix)
+	if err != nil {
+		return err
+	}
+	if err := p.removeVersions(own, entries); err != nil {
+		return err
+	}
+	return p.removeBucket(q)
+}
+
+func (p *Proxy) removeBucket(q *request) error {
+	resp, err := p.sendBuffered(q, nil)
+	if err != nil {
+		return err
+	}
+	if err := q.expect(resp, http.StatusNoContent, http.StatusOK); err != nil {
+		return err
+	}
+	return closing(resp, q.reply(http.StatusNoContent, nil))
+}
+
+// onlyReserved reports whether own's bucket has no key but the proxy's: neither the first one nor any behind those is
+// another's.
+func (p *Proxy) onlyReserved(own *request) (bool, error) {
+	for _, marker := range []string{"", pastReserved} {
+		page, err := p.listVersionPage(own, url.Values{"versions": {""}, "max-keys": {"1"}, "key-marker": {marker}})
+		if err != nil {
+			return false, err
+		}
+		for _, v := range page.entries() {
+			if !strings.HasPrefix(v.Key, reservedPrefix) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
