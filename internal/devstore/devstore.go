@@ -41,7 +41,8 @@ const (
 
 const (
 	maxConnections = 16384
-	maxParts       = 10000 // S3's own limit
+	maxParts       = 10000   // S3's own limit
+	maxCopy        = 5 << 30 // bytes; S3's own limit of CopyObject
 	bindAttempts   = 5
 	startTimeout   = 10 * time.Second
 )
@@ -234,8 +235,9 @@ func newBackend(dir string) (*posix.Posix, error) {
 	}()
 
 	opts := posix.PosixOpts{
-		VersioningDir:      filepath.Join(dir, VersionsDir),
-		ForceNoObjLockFile: true, // one process: no lock files among the objects
+		VersioningDir:       filepath.Join(dir, VersionsDir),
+		ForceNoObjLockFile:  true, // one process: no lock files among the objects
+		CopyObjectThreshold: maxCopy,
 	}
 	opts.SetNewDirPerm(0o700)
 	opts.SetNewFilePerm(0o600)

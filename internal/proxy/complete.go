@@ -380,20 +380,9 @@ func (p *Proxy) completeAtStore(q *request, c *completion) (string, http.Header,
 	if err != nil {
 		return "", nil, err
 	}
-	if err := q.expect(resp, http.StatusOK); err != nil {
+	var result struct{ ETag string }
+	if err := q.readResult(resp, "CompleteMultipartUploadResult", &result); err != nil {
 		return "", nil, err
-	}
-	// A store may answer 200 first and find out later that it failed.
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) //nolint:forbidigo // limited
-	if err = closing(resp, err); err != nil {
-		return "", nil, fmt.Errorf("%w: reading its answer: %w", errStore, err)
-	}
-	var result struct {
-		XMLName xml.Name
-		ETag    string
-	}
-	if err := xml.Unmarshal(bytes.TrimSpace(answer), &result); err != nil || result.XMLName.Local != "CompleteMultipartUploadResult" {
-		return "", nil, parseUpstreamError(resp.StatusCode, resp.Header, answer)
 	}
 	return strings.Trim(result.ETag, `"`), resp.Header, nil
 }

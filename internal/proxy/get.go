@@ -24,7 +24,7 @@ func (p *Proxy) getObject(q *request) error {
 		if err != nil {
 			return err
 		}
-		defer r.body.Close() //nolint:errcheck // read to its end, or given up
+		defer r.close()
 		if r.object == nil {
 			return p.getPlaintext(q, r)
 		}
@@ -69,6 +69,9 @@ type reading struct {
 	off, n int64         // of the plaintext
 	reader *envelope.Reader
 }
+
+// close ends a read that came to its end, or was given up.
+func (r *reading) close() { _ = r.body.Close() }
 
 // drain reads what is left of the answer, at most a trailer, so that the connection serves again. Nothing depends on it.
 func (r *reading) drain() { _, _ = io.CopyN(io.Discard, r.body, maxTrailer) }

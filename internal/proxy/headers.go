@@ -53,8 +53,8 @@ var (
 	answeredHeaders = map[string]nameSet{
 		"CompleteMultipartUpload": headerNames("x-amz-mp-object-size x-amz-checksum-*"),
 		"GetObjectAttributes":     headerNames("x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker"),
-		"UploadPartCopy": headerNames("x-amz-copy-source x-amz-copy-source-if-match x-amz-copy-source-if-modified-since " +
-			"x-amz-copy-source-if-none-match x-amz-copy-source-if-unmodified-since x-amz-copy-source-range"),
+		"UploadPartCopy":          headerNames(copySourceHeaders + " x-amz-copy-source-range"),
+		"CopyObject":              headerNames(copySourceHeaders + " x-amz-metadata-directive"),
 	}
 
 	// ignoredHeaders are accepted with any operation and end at the proxy: what is said about checksums besides their
@@ -63,6 +63,9 @@ var (
 	ignoredHeaders = headerNames("x-amz-checksum-algorithm x-amz-checksum-mode x-amz-checksum-type x-amz-te " +
 		"x-amz-user-agent x-amz-id-2 x-amz-request-id x-amz-cf-id")
 )
+
+const copySourceHeaders = "x-amz-copy-source x-amz-copy-source-if-match x-amz-copy-source-if-modified-since " +
+	"x-amz-copy-source-if-none-match x-amz-copy-source-if-unmodified-since x-amz-source-expected-bucket-owner"
 
 // Response headers that a client gets from the store, by kind of answer. Everything else is dropped: what names or
 // describes the store (Server, x-amz-request-id), and what is true of the ciphertext only (lengths, checksums, the

@@ -128,7 +128,8 @@ func TestClassifyRefuses(t *testing.T) {
 		{"wrong method for the service", "PUT", atService, "", nil, "MethodNotAllowed"},
 		{"form", "POST", atBucket, "", nil, "NotImplemented"},
 
-		{"copy source", "PUT", atObject, "", http.Header{"X-Amz-Copy-Source": {"a/b"}}, "NotImplemented"},
+		{"copy source on a pass", "PUT", atObject, "acl", http.Header{"X-Amz-Copy-Source": {"a/b"}}, "NotImplemented"},
+		{"range of a copied object", "PUT", atObject, "", http.Header{"X-Amz-Copy-Source": {"a/b"}, "X-Amz-Copy-Source-Range": {"bytes=0-1"}}, "NotImplemented"},
 		{"copy source with a sub-resource", "PUT", atObject, "tagging", http.Header{"X-Amz-Copy-Source": {"a/b"}}, "NotImplemented"},
 		{"unknown header", "PUT", atObject, "", http.Header{"X-Amz-New-Feature": {"1"}}, "NotImplemented"},
 		{"unknown header of a pass", "PUT", atBucket, "tagging", http.Header{"X-Amz-New-Feature": {"1"}}, "NotImplemented"},
@@ -308,6 +309,10 @@ var (
 		"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Customer-Key",
 		"X-Amz-Server-Side-Encryption-Customer-Key-Md5",
 	}
+	sourceKey = []string{
+		"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key",
+		"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key-Md5",
+	}
 	encryptionAndLock = append([]string{
 		"X-Amz-Object-Lock-Event-Hold", "X-Amz-Object-Lock-Event-Hold-Duration-Days",
 		"X-Amz-Object-Lock-Event-Hold-Duration-Years", "X-Amz-Object-Lock-Legal-Hold", "X-Amz-Object-Lock-Mode",
@@ -324,13 +329,11 @@ var refusedHeaders = map[string][]string{
 	"CompleteMultipartUpload": customerKey,
 	"ListParts":               customerKey,
 	"GetObjectAttributes":     customerKey,
-	"UploadPartCopy": append([]string{
-		"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key",
-		"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key-Md5", "X-Amz-Source-Expected-Bucket-Owner",
-	}, customerKey...),
-	"GetObject":    customerKey,
-	"HeadObject":   customerKey,
-	"DeleteObject": {"X-Amz-If-Match-Size"},
+	"UploadPartCopy":          slices.Concat(customerKey, sourceKey),
+	"CopyObject":              slices.Concat([]string{"X-Amz-Object-Annotation-Directive"}, encryptionAndLock, sourceKey),
+	"GetObject":               customerKey,
+	"HeadObject":              customerKey,
+	"DeleteObject":            {"X-Amz-If-Match-Size"},
 }
 
 // Every request that the SDK can make, with all it can say, leads to its operation's row, and the row takes it.

@@ -10,29 +10,37 @@ import (
 var errPlaintext = newError("AccessDenied", "The object is not sealed: it has no sseproxy envelope. Reading such objects is "+
 	"refused unless the operator allows it (SSEPROXY_PLAINTEXT_READS=allow).")
 
-// getPlaintext passes an object on that has no envelope, where that is allowed. The range in sealed terms that was
-// asked for does not fit it, so it is asked for again.
+// getPlaintext passes an object on that has no envelope, where that is allowed.
 func (p *Proxy) getPlaintext(q *request, r *reading) error {
+	if err := p.readPlaintext(q, r); err != nil {
+		return err
+	}
+	q.describePlaintext(r.header, r.length)
+	return q.reply(r.status, r.body)
+}
+
+// readPlaintext makes r a read of an object that has no envelope, where that is allowed. The range in sealed terms that was
+// asked for does not fit it, so it is asked for again.
+func (p *Proxy) readPlaintext(q *request, r *reading) error {
 	if !p.cfg.PlaintextReads {
 		return errPlaintext
 	}
 	if r.asked == nil {
-		q.describePlaintext(r.header, r.length)
-		return q.reply(r.status, r.body)
+		return nil
 	}
 	resp, err := p.sendRead(q, http.MethodGet, r.asked)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
 	if err := q.expect(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		return err
 	}
 	if len(resp.Header[reservedMetadata]) > 0 {
-		return errReplaced
+		return closing(resp, errReplaced)
 	}
-	q.describePlaintext(resp.Header, resp.ContentLength)
-	return q.reply(resp.StatusCode, resp.Body)
+	err = r.body.Close()
+	r.status, r.header, r.length, r.body = resp.StatusCode, resp.Header, resp.ContentLength, resp.Body
+	return err
 }
 
 // headPlaintext does the same for HEAD.

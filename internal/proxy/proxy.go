@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -144,7 +145,7 @@ type request struct {
 	header   http.Header // verified, likewise
 	body     *sigv4.Body
 	alive    bool          // the answer has begun with white space: status 200, and the document is still to come
-	upstream time.Duration // spent waiting for the store's answers
+	upstream *atomic.Int64 // nanoseconds spent waiting for the store's answers, also to requests of the proxy's own
 	err      error         // what ended it
 }
 
@@ -156,7 +157,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// file, also an empty one, and if it is not told so it cannot read the next answer on the connection.
 		w.WriteHeader(http.StatusContinue)
 	}
-	q := &request{w: &responseWriter{ResponseWriter: w}, ctx: r.Context(), id: newRequestID(), method: r.Method}
+	q := &request{w: &responseWriter{ResponseWriter: w}, ctx: r.Context(), id: newRequestID(), method: r.Method, upstream: new(atomic.Int64)}
 	q.w.Header().Set("X-Amz-Request-Id", q.id)
 	q.w.Header().Set("X-Amz-Id-2", hostID)
 	defer func() { p.log(q, p.cfg.Now().Sub(started)) }()
@@ -196,7 +197,7 @@ func (p *Proxy) mayUse(keyID string) bool {
 func (p *Proxy) log(q *request, took time.Duration) {
 	fields := []zap.Field{
 		zap.String("request_id", q.id), zap.String("operation", q.operation()), zap.String("bucket", q.target.bucket),
-		zap.Int("status", q.w.status), zap.Int64("bytes_out", q.w.written), zap.Duration("took", took), zap.Duration("upstream", q.upstream),
+		zap.Int("status", q.w.status), zap.Int64("bytes_out", q.w.written), zap.Duration("took", took), zap.Duration("upstream", time.Duration(q.upstream.Load())),
 	}
 	if q.body != nil {
 		fields = append(fields, zap.Int64("bytes_in", max(0, q.body.Length())))

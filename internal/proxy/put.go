@@ -57,32 +57,11 @@ func (p *Proxy) putObject(q *request) error {
 		declared, _ := q.body.Checksum()
 		return declared
 	})
-	body := &sending{src: sealer}
-	out := outgoing{
-		method: http.MethodPut, target: q.target, header: q.op.storeHeader(q.header),
-		body: body, length: envelope.SealedSize(length), sha256: unsignedPayload,
-	}
+	out := outgoing{method: http.MethodPut, target: q.target, header: q.op.storeHeader(q.header)}
 	out.header.Set(reservedMetadata, value)
-	if length <= smallBody {
-		// Whole in memory, so that a connection that proves stale costs a retry and not an error.
-		sealed := bytes.NewBuffer(make([]byte, 0, out.length+bytes.MinRead))
-		if _, err := sealed.ReadFrom(body); err != nil {
-			return err
-		}
-		out.body = bytes.NewReader(sealed.Bytes())
-	}
-	resp, err := p.send(q, out)
-	if bodyErr := body.failed.Load(); bodyErr != nil {
-		return *bodyErr
-	}
+	resp, err := p.sendObject(q, out, sealer, length)
 	if err != nil {
 		return err
-	}
-	if err := q.expect(resp, http.StatusOK); err != nil {
-		return err
-	}
-	if body.sent.Load() != out.length {
-		return closing(resp, fmt.Errorf("%w: it answered before it had the whole object", errStore))
 	}
 	if sum, _ = q.body.Checksum(); sum.Algorithm == 0 {
 		sum = crcValue(sealer.CRC())
@@ -92,6 +71,34 @@ func (p *Proxy) putObject(q *request) error {
 	showChecksum(q.w.Header(), sum)
 	q.w.Header().Set("Content-Length", "0")
 	return closing(resp, q.reply(http.StatusOK, nil))
+}
+
+// sendObject sends a sealed object of length plaintext bytes to the store, and returns the answer if it has it.
+func (p *Proxy) sendObject(q *request, out outgoing, sealer *envelope.Sealer, length int64) (*http.Response, error) {
+	body := &sending{src: sealer}
+	out.body, out.length, out.sha256 = body, envelope.SealedSize(length), unsignedPayload
+	if length <= smallBody {
+		// Whole in memory, so that a connection that proves stale costs a retry and not an error.
+		sealed := bytes.NewBuffer(make([]byte, 0, out.length+bytes.MinRead))
+		if _, err := sealed.ReadFrom(body); err != nil {
+			return nil, err
+		}
+		out.body = bytes.NewReader(sealed.Bytes())
+	}
+	resp, err := p.send(q, out)
+	if bodyErr := body.failed.Load(); bodyErr != nil {
+		return nil, *bodyErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return nil, err
+	}
+	if body.sent.Load() != out.length {
+		return nil, closing(resp, fmt.Errorf("%w: it answered before it had the whole object", errStore))
+	}
+	return resp, nil
 }
 
 // sending is a body on its way to the store. The transport reads it in a goroutine that may outlive the answer, so what

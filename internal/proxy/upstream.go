@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +72,7 @@ func (p *Proxy) send(q *request, out outgoing) (*http.Response, error) {
 		credentials = q.identity.Upstream
 	}
 	started := p.cfg.Now()
-	defer func() { q.upstream += p.cfg.Now().Sub(started) }()
+	defer func() { q.upstream.Add(int64(p.cfg.Now().Sub(started))) }()
 	return p.store.send(q.ctx, credentials, out)
 }
 
@@ -138,6 +140,28 @@ func (q *request) expect(resp *http.Response, want ...int) error {
 		body = nil // the status alone tells enough
 	}
 	return parseUpstreamError(resp.StatusCode, resp.Header, body)
+}
+
+// readResult reads the document of an answer into v. A store may answer 200 first and find out later that it failed: then
+// the document is an error.
+func (q *request) readResult(resp *http.Response, root string, v any) error {
+	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return err
+	}
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) //nolint:forbidigo // limited
+	if err != nil {
+		return fmt.Errorf("%w: reading its answer: %w", errStore, err)
+	}
+	answer = bytes.TrimSpace(answer) // that kept the connection alive
+	var name struct{ XMLName xml.Name }
+	if err := xml.Unmarshal(answer, &name); err != nil || name.XMLName.Local != root {
+		return parseUpstreamError(resp.StatusCode, resp.Header, answer)
+	}
+	if err := xml.Unmarshal(answer, v); err != nil {
+		return fmt.Errorf("%w: reading its answer: %w", errStore, err)
+	}
+	return nil
 }
 
 // readBody reads a verified request body of at most limit bytes.
