@@ -166,11 +166,11 @@ var operations = []operation{
 
 	// How the store serves, moves and reports on a bucket.
 	{"GetBucketCors", "GET", atBucket, "cors", pass, (*Proxy).forward, none, none, ""},
-	{"PutBucketCors", "PUT", atBucket, "cors", pass, (*Proxy).forward, none, none, "The proxy does not answer by it yet."},
+	{"PutBucketCors", "PUT", atBucket, "cors", pass, (*Proxy).forward, none, none, "The store answers browsers by it, through the proxy."},
 	{"DeleteBucketCors", "DELETE", atBucket, "cors", pass, (*Proxy).forward, none, none, ""},
-	{"Preflight", "OPTIONS", atService, "", refuse, nil, none, none, later + "CORS."},
-	{"Preflight", "OPTIONS", atBucket, "", refuse, nil, none, none, later + "CORS."},
-	{"Preflight", "OPTIONS", atObject, "", refuse, nil, none, none, later + "CORS."},
+	{"Preflight", "OPTIONS", atService, "", refuse, nil, none, none, "A bucket has a CORS configuration."},
+	{"Preflight", "OPTIONS", atBucket, "", pass, (*Proxy).preflight, none, none, "Nobody signs it: the store answers by its own configuration, and hears what the browser would send."},
+	{"Preflight", "OPTIONS", atObject, "", pass, (*Proxy).preflight, none, none, "Nobody signs it: the store answers by its own configuration, and hears what the browser would send."},
 	{"GetBucketWebsite", "GET", atBucket, "website", pass, (*Proxy).forward, none, none, ""},
 	{"PutBucketWebsite", "PUT", atBucket, "website", pass, (*Proxy).forward, none, none, "The store's website shows sealed bytes."},
 	{"DeleteBucketWebsite", "DELETE", atBucket, "website", pass, (*Proxy).forward, none, none, ""},

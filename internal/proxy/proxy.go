@@ -146,6 +146,7 @@ type request struct {
 	body     *sigv4.Body
 	alive    bool          // the answer has begun with white space: status 200, and the document is still to come
 	upstream *atomic.Int64 // nanoseconds spent waiting for the store's answers, also to requests of the proxy's own
+	cors     *corsHeaders  // for a browser, as the store answers it
 	err      error         // what ended it
 }
 
@@ -157,7 +158,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// file, also an empty one, and if it is not told so it cannot read the next answer on the connection.
 		w.WriteHeader(http.StatusContinue)
 	}
-	q := &request{w: &responseWriter{ResponseWriter: w}, ctx: r.Context(), id: newRequestID(), method: r.Method, upstream: new(atomic.Int64)}
+	q := &request{ctx: r.Context(), id: newRequestID(), method: r.Method, upstream: new(atomic.Int64), cors: new(corsHeaders)}
+	q.w = &responseWriter{ResponseWriter: w, cors: q.cors}
 	q.w.Header().Set("X-Amz-Request-Id", q.id)
 	q.w.Header().Set("X-Amz-Id-2", hostID)
 	defer func() { p.log(q, p.cfg.Now().Sub(started)) }()
@@ -171,15 +173,22 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve is the one way into a handler: whoever gets there is known, and asks for an operation of the table.
+// serve is the one way into a handler: whoever gets there is known, and asks for an operation of the table. A preflight alone
+// is of nobody, and asks for nothing.
 func (p *Proxy) serve(q *request, r *http.Request) error {
-	verified, err := p.verifier.Verify(r)
-	if err != nil {
-		return err
+	path := r.URL.Path
+	if r.Method == http.MethodOptions {
+		q.header = preflightHeader(r.Header)
+	} else {
+		verified, err := p.verifier.Verify(r)
+		if err != nil {
+			return err
+		}
+		path, q.query, q.header, q.body = verified.Path, verified.Query, verified.Header, verified.Body
+		q.identity = p.identities[verified.AccessKeyID]
 	}
-	q.query, q.header, q.body = verified.Query, verified.Header, verified.Body
-	q.identity = p.identities[verified.AccessKeyID]
-	if q.target, err = parseTarget(r.Host, verified.Path, p.cfg.Domains); err != nil {
+	var err error
+	if q.target, err = parseTarget(r.Host, path, p.cfg.Domains); err != nil {
 		return err
 	}
 	if q.op, err = classify(r.Method, q.target.level(), q.query, q.header); err != nil {

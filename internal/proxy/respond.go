@@ -20,7 +20,8 @@ const hostID = "sseproxy"
 // responseWriter remembers what went out.
 type responseWriter struct {
 	http.ResponseWriter
-	status  int // 0: nothing yet
+	cors    *corsHeaders // go out with every answer
+	status  int          // 0: nothing yet
 	written int64
 	aborted bool
 }
@@ -28,13 +29,14 @@ type responseWriter struct {
 func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
+		w.cors.show(w.Header())
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *responseWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	n, err := w.ResponseWriter.Write(b)
 	w.written += int64(n)

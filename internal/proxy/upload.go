@@ -83,7 +83,7 @@ func newUploadCache() *uploadCache {
 
 // internal returns a request of the proxy's own on behalf of q, that may run beside it.
 func (q *request) internal(ctx context.Context, t target) *request {
-	return &request{ctx: ctx, identity: q.identity, target: t, id: q.id, header: q.header, upstream: q.upstream}
+	return &request{ctx: ctx, identity: q.identity, target: t, id: q.id, header: q.header, upstream: q.upstream, cors: q.cors}
 }
 
 // common returns the headers of the client's that go with every request to the store on its behalf.

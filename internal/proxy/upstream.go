@@ -62,6 +62,8 @@ type outgoing struct {
 	body   io.Reader   // nil: none
 	length int64       // of body
 	sha256 string      // of body in hex, or UNSIGNED-PAYLOAD: for sealed bytes, which authenticate themselves
+
+	anonymous bool // not signed: a browser's preflight
 }
 
 // send signs and sends out for a client's request, and returns the store's answer, whose body the caller closes. An
@@ -73,7 +75,18 @@ func (p *Proxy) send(q *request, out outgoing) (*http.Response, error) {
 	}
 	started := p.cfg.Now()
 	defer func() { q.upstream.Add(int64(p.cfg.Now().Sub(started))) }()
-	return p.store.send(q.ctx, credentials, out)
+	origin := q.header["Origin"]
+	if origin != nil {
+		if out.header == nil {
+			out.header = make(http.Header)
+		}
+		out.header["Origin"] = origin
+	}
+	resp, err := p.store.send(q.ctx, credentials, out)
+	if err == nil && origin != nil {
+		q.cors.note(resp.Header)
+	}
+	return resp, err
 }
 
 func (s *store) send(ctx context.Context, credentials aws.CredentialsProvider, out outgoing) (*http.Response, error) {
@@ -98,23 +111,29 @@ func (s *store) send(ctx context.Context, credentials aws.CredentialsProvider, o
 	if out.length > expectAbove {
 		req.Header.Set("Expect", "100-continue")
 	}
-	payload := out.sha256
-	if payload == "" {
-		payload = emptySHA256
-	}
-	req.Header.Set("X-Amz-Content-Sha256", payload)
-	c, err := credentials.Retrieve(ctx)
-	if err != nil {
-		return nil, internalError("The proxy has no credentials for the store. The operator must provide them.", err.Error())
-	}
-	if err := s.signer.SignHTTP(ctx, c, req, payload, "s3", s.region, s.now()); err != nil {
-		return nil, fmt.Errorf("signing for the store: %w", err)
+	if !out.anonymous {
+		if err := s.sign(ctx, credentials, req, cmp.Or(out.sha256, emptySHA256)); err != nil {
+			return nil, err
+		}
 	}
 	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errStore, err)
 	}
 	return resp, nil
+}
+
+// sign signs a request whose body has the hash payload.
+func (s *store) sign(ctx context.Context, credentials aws.CredentialsProvider, req *http.Request, payload string) error {
+	req.Header.Set("X-Amz-Content-Sha256", payload)
+	c, err := credentials.Retrieve(ctx)
+	if err != nil {
+		return internalError("The proxy has no credentials for the store. The operator must provide them.", err.Error())
+	}
+	if err := s.signer.SignHTTP(ctx, c, req, payload, "s3", s.region, s.now()); err != nil {
+		return fmt.Errorf("signing for the store: %w", err)
+	}
+	return nil
 }
 
 // reach asks the store for anything at all: any answer will do, since credentials may not be allowed to list buckets.
