@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,10 +24,11 @@ import (
 )
 
 const (
-	headerTimeout = 10 * time.Second // for a client to send its headers
-	idleTimeout   = 2 * time.Minute  // of a client's connection between requests
-	maxHeaders    = 64 << 10         // bytes of a client's headers; S3 takes 8 KB
-	readyTimeout  = 5 * time.Second  // for store and key provider to answer a readiness probe
+	headerTimeout    = 10 * time.Second // for a client to send its headers
+	idleTimeout      = 2 * time.Minute  // of a client's connection between requests
+	maxHeaders       = 64 << 10         // bytes of a client's headers; S3 takes 8 KB
+	handshakeTimeout = 10 * time.Second // of TLS with the store
+	readyTimeout     = 5 * time.Second  // for store and key provider to answer a readiness probe
 )
 
 // runServe is the command "sseproxy serve".
@@ -164,6 +166,30 @@ func dialStore(ctx context.Context, network, address string) (net.Conn, error) {
 	return conn, err
 }
 
+// dialStoreTLS is dialStore for https. TLS has an orderly end of its own, which precedes the reset: it is left out.
+func dialStoreTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := dialStore(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	conn := tls.Client(raw, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return abruptConn{conn}, nil
+}
+
+// abruptConn closes without a word.
+type abruptConn struct{ *tls.Conn }
+
+func (c abruptConn) Close() error { return c.NetConn().Close() }
+
 // newTransport returns the connections to the store. HTTP/1.1 alone: it is what S3 speaks, and an incomplete upload
 // ends with its connection.
 func newTransport() *http.Transport {
@@ -172,11 +198,12 @@ func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           dialStore,
+		DialTLSContext:        dialStoreTLS,
 		Protocols:             &h1,
 		DisableCompression:    true, // bodies go through byte for byte
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   10 * time.Second,
+		TLSHandshakeTimeout:   handshakeTimeout, // through a proxy
 		ExpectContinueTimeout: time.Second,
 		ResponseHeaderTimeout: 5 * time.Minute, // a store may work long on a large object before it answers
 		ReadBufferSize:        64 << 10,

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -217,17 +219,7 @@ func TestReady(t *testing.T) {
 
 // TestServeTLS: https, and buckets in the host's name.
 func TestServeTLS(t *testing.T) {
-	ca := httptest.NewTLSServer(nil) // for its certificate: of 127.0.0.1, example.com and *.example.com
-	defer ca.Close()
-	cert, dir := ca.TLS.Certificates[0], t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	key := testbed.Must(x509.MarshalPKCS8PrivateKey(cert.PrivateKey))(t)
-	if err := errors.Join(
-		os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}), 0o600),
-		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600),
-	); err != nil {
-		t.Fatal(err)
-	}
+	ca, certFile, keyFile := certify(t)
 	p := startServe(t, "SSEPROXY_TLS_CERT="+certFile, "SSEPROXY_TLS_KEY="+keyFile, "SSEPROXY_DOMAIN=other.example,example.com")
 	client := ca.Client()
 	transport, ok := client.Transport.(*http.Transport)
@@ -251,6 +243,96 @@ func TestServeTLS(t *testing.T) {
 	if testbed.ReadBody(t, resp.Body); resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("plain http: %s", resp.Status)
 	}
+}
+
+// certify returns a server for its certificate, which is of 127.0.0.1, example.com and *.example.com, and the certificate and
+// its key in files.
+func certify(t *testing.T) (ca *httptest.Server, certFile, keyFile string) {
+	t.Helper()
+	ca = httptest.NewTLSServer(nil)
+	t.Cleanup(ca.Close)
+	cert, dir := ca.TLS.Certificates[0], t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	key := testbed.Must(x509.MarshalPKCS8PrivateKey(cert.PrivateKey))(t)
+	if err := errors.Join(
+		os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}), 0o600),
+		os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	return ca, certFile, keyFile
+}
+
+// TestBrokenUpload: where an upload breaks off the store keeps what it had. versitygw takes the orderly end of a connection for
+// the end of the body, so there must be none, neither TCP's nor TLS's.
+func TestBrokenUpload(t *testing.T) {
+	ca, certFile, _ := certify(t)
+	for _, scheme := range []string{"http", "https"} {
+		l := testbed.Must(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
+		t.Cleanup(func() { _ = l.Close() })
+		address := l.Addr().String()
+		if scheme == "https" {
+			l = tls.NewListener(l, ca.TLS)
+		}
+		var r relay
+		go r.run(l, strings.TrimPrefix(testbed.Store(t).URL, "http://"))
+		p := startServe(t, "SSEPROXY_UPSTREAM="+scheme+"://"+address, "SSL_CERT_FILE="+certFile)
+		key := aws.String("key")
+		testbed.Must(p.client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &p.bucket, Key: key, Body: strings.NewReader("what was there")}))(t)
+		u := p.startUpload(t, *key, 4<<20)
+		u.write(t, make([]byte, 3<<20))
+		wait(t, "an upload at the store", func() bool { return r.carried.Load() > 2<<20 })
+		_ = u.body.CloseWithError(errors.New("broken off")) // never fails
+		if err := <-u.done; err == nil {
+			t.Errorf("%s: the upload succeeded", scheme)
+		}
+		wait(t, "an end of the connection to the store", func() bool { return r.ended.Load() > 0 })
+		out := testbed.Must(p.client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &p.bucket, Key: key}))(t)
+		if got := testbed.ReadBody(t, out.Body); string(got) != "what was there" {
+			t.Errorf("%s: the object has %d other bytes", scheme, len(got))
+		}
+	}
+}
+
+// relay hands the bytes of connections on to a store, and their end as it came: in order, or as a reset.
+type relay struct {
+	carried atomic.Int64 // bytes to the store
+	ended   atomic.Int64 // connections of which both directions have ended
+}
+
+func (r *relay) run(l net.Listener, address string) {
+	for {
+		client, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go r.carry(client, address)
+	}
+}
+
+func (r *relay) carry(client net.Conn, address string) {
+	defer r.ended.Add(1)
+	defer client.Close() //nolint:errcheck // as good as it gets
+	store, err := net.Dial("tcp", address)
+	if err != nil {
+		return
+	}
+	defer store.Close() //nolint:errcheck // as good as it gets
+	go func() {
+		tcp, ok := store.(*net.TCPConn)
+		if _, err := io.Copy(io.MultiWriter(store, r), client); err == nil && ok {
+			_ = tcp.CloseWrite()
+		} else if ok {
+			_ = errors.Join(tcp.SetLinger(0), tcp.Close())
+		}
+	}()
+	_, _ = io.Copy(client, store)
+}
+
+// Write counts.
+func (r *relay) Write(b []byte) (int, error) {
+	r.carried.Add(int64(len(b)))
+	return len(b), nil
 }
 
 // wait fails the test unless it happens in time.
