@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -70,6 +71,8 @@ type server struct {
 	provider keys.Provider
 	clients  net.Listener
 	admin    net.Listener // nil: off
+
+	certificate *certificate // nil: clients speak http
 }
 
 // newProxy builds the handler and all that it needs.
@@ -91,9 +94,13 @@ func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.P
 	if err != nil {
 		return nil, nil, err
 	}
+	roots, err := authorities(cfg.UpstreamCA)
+	if err != nil {
+		return nil, nil, err
+	}
 	p, err := proxy.New(proxy.Config{
 		Upstream: cfg.Upstream, Region: cfg.Region, UpstreamRegion: cfg.UpstreamRegion, Domains: cfg.Domains,
-		Identities: identities(cfg), Credentials: upstream, Transport: newTransport(),
+		Identities: identities(cfg), Credentials: upstream, Transport: newTransport(roots),
 		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys,
 		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), Log: log,
 	})
@@ -110,6 +117,13 @@ func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 		return nil, err
 	}
 	s := &server{cfg: cfg, log: log, proxy: p, provider: provider}
+	if cfg.TLSCert != "" {
+		if s.certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, func(err error) {
+			log.Error("the certificate cannot be read again; the last good one stays in use", zap.Error(err))
+		}); err != nil {
+			return nil, err
+		}
+	}
 	if s.clients, err = listen(ctx, cfg.Listen); err != nil {
 		return nil, err
 	}
@@ -166,8 +180,9 @@ func dialStore(ctx context.Context, network, address string) (net.Conn, error) {
 	return conn, err
 }
 
-// dialStoreTLS is dialStore for https. TLS has an orderly end of its own, which precedes the reset: it is left out.
-func dialStoreTLS(ctx context.Context, network, address string) (net.Conn, error) {
+// dialStoreTLS is dialStore for https, with the authorities to trust. TLS has an orderly end of its own, which precedes the
+// reset: it is left out.
+func dialStoreTLS(ctx context.Context, roots *x509.CertPool, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -178,7 +193,7 @@ func dialStoreTLS(ctx context.Context, network, address string) (net.Conn, error
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	conn := tls.Client(raw, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
+	conn := tls.Client(raw, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, RootCAs: roots})
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
@@ -192,13 +207,16 @@ func (c abruptConn) Close() error { return c.NetConn().Close() }
 
 // newTransport returns the connections to the store. HTTP/1.1 alone: it is what S3 speaks, and an incomplete upload
 // ends with its connection.
-func newTransport() *http.Transport {
+func newTransport(roots *x509.CertPool) *http.Transport {
 	var h1 http.Protocols
 	h1.SetHTTP1(true)
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialStore,
-		DialTLSContext:        dialStoreTLS,
+		Proxy:       http.ProxyFromEnvironment,
+		DialContext: dialStore,
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return dialStoreTLS(ctx, roots, network, address)
+		},
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, // through a proxy
 		Protocols:             &h1,
 		DisableCompression:    true, // bodies go through byte for byte
 		MaxIdleConnsPerHost:   256,
@@ -219,8 +237,9 @@ func (s *server) run(ctx context.Context) error {
 	}
 	failed := make(chan error, 2)
 	go func() {
-		if s.cfg.TLSCert != "" {
-			failed <- clients.ServeTLS(s.clients, s.cfg.TLSCert, s.cfg.TLSKey)
+		if s.certificate != nil {
+			clients.TLSConfig = s.certificate.config()
+			failed <- clients.ServeTLS(s.clients, "", "")
 			return
 		}
 		failed <- clients.Serve(s.clients)

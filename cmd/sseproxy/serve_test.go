@@ -276,7 +276,7 @@ func TestBrokenUpload(t *testing.T) {
 		}
 		var r relay
 		go r.run(l, strings.TrimPrefix(testbed.Store(t).URL, "http://"))
-		p := startServe(t, "SSEPROXY_UPSTREAM="+scheme+"://"+address, "SSL_CERT_FILE="+certFile)
+		p := startServe(t, "SSEPROXY_UPSTREAM="+scheme+"://"+address, "SSEPROXY_UPSTREAM_CA="+certFile)
 		key := aws.String("key")
 		testbed.Must(p.client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &p.bucket, Key: key, Body: strings.NewReader("what was there")}))(t)
 		u := p.startUpload(t, *key, 4<<20)

@@ -30,6 +30,7 @@ type Config struct {
 	UpstreamRegion          string   `env:"SSEPROXY_UPSTREAM_REGION" help:"region that requests to the store are signed for, if it is another"`
 	UpstreamAccessKeyID     string   `env:"SSEPROXY_UPSTREAM_ACCESS_KEY_ID" help:"credentials for the store; without them the AWS SDK's default chain is used"`
 	UpstreamSecretAccessKey string   `env:"SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY" help:"their secret"`
+	UpstreamCA              string   `env:"SSEPROXY_UPSTREAM_CA" help:"file with authorities to trust for the store's certificate besides the system's, PEM"`
 
 	AccessKeyID     string   `env:"SSEPROXY_ACCESS_KEY_ID" help:"credentials of the one client"`
 	SecretAccessKey string   `env:"SSEPROXY_SECRET_ACCESS_KEY" help:"their secret"`
