@@ -143,14 +143,6 @@ func TestRefused(t *testing.T) {
 		"DeleteBucketEncryption": func() error {
 			return second(r.client.DeleteBucketEncryption(t.Context(), &s3.DeleteBucketEncryptionInput{Bucket: b}))
 		},
-		"an object lock": func() error {
-			return put(func(in *s3.PutObjectInput) {
-				in.ObjectLockMode, in.ObjectLockRetainUntilDate = types.ObjectLockModeGovernance, ptr(time.Now().Add(time.Hour))
-			})
-		},
-		"a legal hold": func() error {
-			return put(func(in *s3.PutObjectInput) { in.ObjectLockLegalHoldStatus = types.ObjectLockLegalHoldStatusOn })
-		},
 		"SSE-KMS": func() error {
 			return put(func(in *s3.PutObjectInput) {
 				in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryptionAwsKms, ptr("key")

@@ -108,6 +108,10 @@ func copyResponse(dst, src http.Header, allow nameSet) {
 		switch name {
 		case "Etag":
 			mapValues(values, clientETagValue)
+		case "Content-Encoding":
+			// Some stores keep what only framed the upload.
+			values = slices.DeleteFunc(values, func(s string) bool { return s == "aws-chunked" })
+			mapValues(values, func(s string) string { return strings.TrimSuffix(s, ",aws-chunked") })
 		case "Location":
 			// S3 answers CreateBucket with a path, or with a URL that would lead the client past the proxy.
 			values = slices.DeleteFunc(values, func(s string) bool {

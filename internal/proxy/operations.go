@@ -65,7 +65,8 @@ const (
 	accessHeaders     = "x-amz-acl x-amz-grant-*"
 	conditionHeaders  = "if-match if-modified-since if-none-match if-unmodified-since"
 	createHeaderNames = "cache-control content-disposition content-encoding content-language expires " +
-		"x-amz-meta-* x-amz-storage-class x-amz-tagging x-amz-website-redirect-location " + accessHeaders
+		"x-amz-meta-* x-amz-object-lock-legal-hold x-amz-object-lock-mode x-amz-object-lock-retain-until-date " +
+		"x-amz-storage-class x-amz-tagging x-amz-website-redirect-location " + accessHeaders
 	putHeaders = "if-match if-none-match " + createHeaderNames
 
 	later     = "Later: "
@@ -81,7 +82,7 @@ const (
 // operations lists every S3 operation and what the proxy does with it. A request that matches no row is refused.
 var operations = []operation{
 	// Objects whose bytes are sealed and opened.
-	{"PutObject", "PUT", atObject, "", seal, (*Proxy).putObject, none, headerNames(putHeaders), "The store sees key, length, metadata and tags. Refused: x-amz-write-offset-bytes. " + later + "object lock, SSE-KMS, SSE-C."},
+	{"PutObject", "PUT", atObject, "", seal, (*Proxy).putObject, none, headerNames(putHeaders), "The store sees key, length, metadata and tags. Refused: x-amz-write-offset-bytes. " + later + "SSE-KMS, SSE-C."},
 	{"GetObject", "GET", atObject, "", open, (*Proxy).getObject, overlay, headerNames("if-range " + conditionHeaders), later + "SSE-C."},
 	{"HeadObject", "HEAD", atObject, "", open, (*Proxy).headObject, overlay, headerNames(conditionHeaders), later + "SSE-C."},
 	{"GetObject", "GET", atObject, "partNumber", open, (*Proxy).getPart, overlay, headerNames(conditionHeaders), "Parts are counted from 1. SSE-C headers: later."},

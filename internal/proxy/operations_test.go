@@ -136,7 +136,7 @@ func TestClassifyRefuses(t *testing.T) {
 		{"unknown header of a read", "GET", atObject, "", http.Header{"X-Amz-New-Feature": {"1"}}, "NotImplemented"},
 		{"unknown checksum", "PUT", atObject, "", http.Header{"X-Amz-Checksum-New": {"1"}}, "NotImplemented"},
 		{"append", "PUT", atObject, "", http.Header{"X-Amz-Write-Offset-Bytes": {"1"}}, "NotImplemented"},
-		{"object lock", "PUT", atObject, "", http.Header{"X-Amz-Object-Lock-Mode": {"GOVERNANCE"}}, "NotImplemented"},
+		{"an event hold", "PUT", atObject, "", http.Header{"X-Amz-Object-Lock-Event-Hold": {"ON"}}, "NotImplemented"},
 		{"SSE-KMS", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"aws:kms"}}, "NotImplemented"},
 		{"SSE-S3 in other case", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"aes256"}}, "NotImplemented"},
 		{"SSE twice", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"AES256", "AES256"}}, "NotImplemented"},
@@ -315,8 +315,7 @@ var (
 	}
 	encryptionAndLock = append([]string{
 		"X-Amz-Object-Lock-Event-Hold", "X-Amz-Object-Lock-Event-Hold-Duration-Days",
-		"X-Amz-Object-Lock-Event-Hold-Duration-Years", "X-Amz-Object-Lock-Legal-Hold", "X-Amz-Object-Lock-Mode",
-		"X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
+		"X-Amz-Object-Lock-Event-Hold-Duration-Years", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
 		"X-Amz-Server-Side-Encryption-Bucket-Key-Enabled", "X-Amz-Server-Side-Encryption-Context",
 	}, customerKey...)
 )

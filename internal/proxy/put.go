@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"strconv"
@@ -84,6 +85,13 @@ func (p *Proxy) sendObject(q *request, out outgoing, sealer *envelope.Sealer, le
 			return nil, err
 		}
 		out.body = bytes.NewReader(sealed.Bytes())
+		if needsChecksum(out.header) {
+			out.header.Set(storeChecksum, crc32Base64(crc32.ChecksumIEEE(sealed.Bytes())))
+		}
+	}
+	sealed := out.length
+	if length > smallBody && needsChecksum(out.header) {
+		out = withTrailer(out)
 	}
 	resp, err := p.send(q, out)
 	if bodyErr := body.failed.Load(); bodyErr != nil {
@@ -95,7 +103,7 @@ func (p *Proxy) sendObject(q *request, out outgoing, sealer *envelope.Sealer, le
 	if err := q.expect(resp, http.StatusOK); err != nil {
 		return nil, err
 	}
-	if body.sent.Load() != out.length {
+	if body.sent.Load() != sealed {
 		return nil, closing(resp, fmt.Errorf("%w: it answered before it had the whole object", errStore))
 	}
 	return resp, nil
