@@ -294,3 +294,27 @@ func TestPresigned(t *testing.T) {
 		t.Errorf("URL of another key: %d", resp.StatusCode)
 	}
 }
+
+// TestMetadataBudget: user metadata that leaves no room for the envelope is refused with S3's code and the reason; what fits
+// comes back whole.
+func TestMetadataBudget(t *testing.T) {
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		r := newRig(t, store, options{})
+		for n := 1500; n <= 2100; n += 100 {
+			key, value := fmt.Sprint(n), strings.Repeat("x", n)
+			_, err := r.client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &r.bucket, Key: &key, Body: strings.NewReader("body"), Metadata: map[string]string{"m": value}})
+			if err != nil {
+				wantCode(t, err, "MetadataTooLarge")
+				if n < 2048 && !strings.Contains(err.Error(), "envelope") {
+					t.Errorf("%d bytes: %v", n, err)
+				}
+				_, err = r.client.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: &key, Metadata: map[string]string{"m": value}})
+				wantCode(t, err, "MetadataTooLarge")
+				continue
+			}
+			if _, out, err := r.get(t, key, ""); err != nil || out.Metadata["m"] != value {
+				t.Errorf("%d bytes: %v", n, err)
+			}
+		}
+	})
+}

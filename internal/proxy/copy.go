@@ -159,7 +159,7 @@ func (p *Proxy) copySealed(q, source *request, o *sealedObject, out outgoing) (*
 	}
 	var result struct{ ETag, LastModified string }
 	if err := q.readResult(resp, "CopyObjectResult", &result); err != nil {
-		return nil, p.copyOvertaken(source, o.stored, err)
+		return nil, p.copyOvertaken(source, o.stored, tellBudget(err, out.header))
 	}
 	done := &copied{header: resp.Header, etag: clientETagValue(result.ETag), lastModified: result.LastModified, sum: make(http.Header)}
 	o.showChecksum(done.sum)

@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
 )
@@ -18,6 +20,10 @@ func (p *Proxy) forward(q *request) error {
 	if err != nil {
 		return err
 	}
+	return p.forwardBody(q, body)
+}
+
+func (p *Proxy) forwardBody(q *request, body []byte) error {
 	resp, err := p.sendBuffered(q, body)
 	if err != nil {
 		return err
@@ -31,6 +37,35 @@ func (p *Proxy) forward(q *request) error {
 		q.w.Header().Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
 	}
 	return q.reply(resp.StatusCode, resp.Body)
+}
+
+// restoreElements are those of a RestoreRequest that brings an archived object back as it is. The others (SelectParameters,
+// OutputLocation) would have the store run a query on the sealed bytes.
+var restoreElements = names("RestoreRequest RestoreRequest/Days RestoreRequest/Tier RestoreRequest/Description " +
+	"RestoreRequest/GlacierJobParameters RestoreRequest/GlacierJobParameters/Tier")
+
+// restoreObject passes on what does not look into the object.
+func (p *Proxy) restoreObject(q *request) error {
+	body, err := q.readBody(maxForward)
+	if err != nil {
+		return err
+	}
+	if len(body) > 0 { // S3 takes none at all for a copy of unlimited time
+		var refused *apiError
+		err := walk(body, func(path []string, el element) error {
+			if !restoreElements.has(strings.Join(path, "/")) {
+				return newError("NotImplemented", "The proxy does not implement "+el.name+" in RestoreObject: the store would read sealed bytes.")
+			}
+			return nil
+		})
+		if errors.As(err, &refused) {
+			return refused
+		}
+		if err != nil {
+			return newError("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		}
+	}
+	return p.forwardBody(q, body)
 }
 
 // sendBuffered sends q on with a body that is whole in memory. Content-MD5 goes along: S3 demands a checksum for many of

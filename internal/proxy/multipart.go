@@ -43,7 +43,7 @@ func (p *Proxy) createMultipartUpload(q *request) error {
 		return err
 	}
 	if err := q.expect(resp, http.StatusOK); err != nil {
-		return err
+		return tellBudget(err, out.header)
 	}
 	var made struct {
 		UploadID string `xml:"UploadId"`

@@ -119,7 +119,7 @@ var operations = []operation{
 	{"PutObjectLegalHold", "PUT", atObject, "legal-hold", pass, (*Proxy).forward, version, none, ""},
 	{"GetObjectRetention", "GET", atObject, "retention", pass, (*Proxy).forward, version, none, ""},
 	{"PutObjectRetention", "PUT", atObject, "retention", pass, (*Proxy).forward, version, governance, ""},
-	{"RestoreObject", "POST", atObject, "restore", refuse, nil, none, none, later + "the body must be read first; a SELECT request would run on the sealed bytes."},
+	{"RestoreObject", "POST", atObject, "restore", rewrite, (*Proxy).restoreObject, version, none, "Refused: a SELECT request, which would run on the sealed bytes."},
 	{"UpdateObjectEncryption", "PUT", atObject, "encryption", refuse, nil, none, none, emulated},
 	{"SelectObjectContent", "POST", atObject, "select select-type", refuse, nil, none, none, onSealed},
 	{"GetObjectTorrent", "GET", atObject, "torrent", refuse, nil, none, none, onSealed},

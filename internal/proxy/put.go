@@ -101,7 +101,7 @@ func (p *Proxy) sendObject(q *request, out outgoing, sealer *envelope.Sealer, le
 		return nil, err
 	}
 	if err := q.expect(resp, http.StatusOK); err != nil {
-		return nil, err
+		return nil, tellBudget(err, out.header)
 	}
 	if body.sent.Load() != sealed {
 		return nil, closing(resp, fmt.Errorf("%w: it answered before it had the whole object", errStore))
@@ -142,6 +142,16 @@ func checkMetadata(h http.Header) error {
 			errorField{"Size", strconv.Itoa(size)}, errorField{"MaxSizeAllowed", strconv.Itoa(maxMetadata)})
 	}
 	return nil
+}
+
+// tellBudget explains a store's refusal of metadata: the envelope is a part of it, which the client does not see.
+func tellBudget(err error, sent http.Header) error {
+	if !hasCode(err, "MetadataTooLarge") {
+		return err
+	}
+	envelope := len(reservedMetadata) - len("X-Amz-Meta-") + len(sent.Get(reservedMetadata))
+	return newError("MetadataTooLarge", fmt.Sprintf("Your metadata headers exceed the maximum allowed metadata size: of the %d bytes "+
+		"that the store takes, the proxy's envelope needs %d.", maxMetadata, envelope), errorField{"MaxSizeAllowed", strconv.Itoa(maxMetadata - envelope)})
 }
 
 func crcValue(crc uint64) checksum.Value {
