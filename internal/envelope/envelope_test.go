@@ -3,6 +3,7 @@ package envelope_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"maps"
 	"strings"
@@ -254,6 +255,31 @@ func TestSealTrailerRefuses(t *testing.T) {
 		if _, err := envelope.NewDEK().SealTrailer(trailer); !errors.Is(err, envelope.ErrTrailer) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestTrailerOfTooManyBytes: parts so long, and so many, that no length of an irregular object holds them. A store can write
+// such a trailer, if not one that opens; what its tail claims to be is shorter than what its rows and slots take.
+func TestTrailerOfTooManyBytes(t *testing.T) {
+	const parts, size, wide = envelope.MaxParts, envelope.MaxSealedPart, 64
+	b := make([]byte, 545_777)
+	b[0], b[1] = 3, wide
+	binary.BigEndian.PutUint32(b[4:], parts)
+	binary.BigEndian.PutUint64(b[8:], parts*size)
+	for i := range parts {
+		place := b[56+16*parts+12*i:]
+		binary.BigEndian.PutUint32(place, uint32(i+1))
+		binary.BigEndian.PutUint64(place[4:], size)
+	}
+	tail := b[len(b)-envelope.TailSize:]
+	binary.BigEndian.PutUint64(tail, parts*size)
+	binary.BigEndian.PutUint32(tail[8:], uint32(len(b)))
+	copy(tail[12:], "SSE1")
+	if _, err := envelope.NewDEK().OpenTrailer(b); !errors.Is(err, envelope.ErrTrailer) {
+		t.Errorf("opening: %v", err)
+	}
+	if _, err := envelope.ParseStructure(b); !errors.Is(err, envelope.ErrTrailer) {
+		t.Errorf("parsing: %v", err)
 	}
 }
 

@@ -221,7 +221,7 @@ func (t *Trailer) validateParts() error {
 		switch {
 		case p.Number <= previous || p.Number > MaxParts:
 			return fmt.Errorf("%w: part numbers are not ascending in 1 to %d", ErrTrailer, MaxParts)
-		case p.Size < 0 || p.Size > MaxSealedPart:
+		case p.Size < 0 || SealedPartSize(p.Size) > MaxSealedPart:
 			return fmt.Errorf("%w: part %d has an impossible size", ErrTrailer, p.Number)
 		case !p.Bound && p.Attempt != Attempt{}:
 			return fmt.Errorf("%w: part %d names an attempt but is not bound", ErrTrailer, p.Number)
@@ -339,7 +339,7 @@ func parseStructure(b []byte) (*Trailer, layout, error) {
 	if l.kind != kind || l.rows != rows || l.partSize != partSize || l.size != length || t.Size() != p || (kind != kindIrregular && slot != slotSize) {
 		return malformed("structure does not fit its parts")
 	}
-	if pad := len(d.b) - l.boxSize() - TailSize; !zero(d.take(pad)) {
+	if padding := d.take(len(d.b) - l.boxSize() - TailSize); d.bad || !zero(padding) {
 		return malformed("padding is not zero")
 	}
 	return t, l, nil

@@ -127,6 +127,19 @@ func (f *forge) multipart(parts ...Part) {
 	f.wrap()
 }
 
+// longestPart is the greatest plaintext length of a part: docs/format.md, "Limits".
+const longestPart = 5_366_416_312
+
+// unmade makes a multipart object without its frames, which would be too many.
+func (f *forge) unmade(parts ...Part) {
+	f.Helper()
+	f.e.Multipart = true
+	f.contents = &Trailer{Parts: parts}
+	f.omitted = f.contents.framesSize()
+	f.end()
+	f.wrap()
+}
+
 // composite is multipart with a checksum of each part, and the object's over them.
 func (f *forge) composite(a checksum.Algorithm, parts ...Part) {
 	f.Helper()

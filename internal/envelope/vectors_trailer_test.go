@@ -141,6 +141,18 @@ func irregularVectors() []recipe {
 		{"trailer-numbers-equal", "a part number stands twice", placed(placeSize, 2)},
 		{"trailer-numbers-descend", "part numbers descend", placed(placeSize, 1)},
 		{"trailer-part-length", "parts longer than the object", placed(8, 11)},
+		{"trailer-part-too-long", "a part of a byte more than seals to 5 GiB", func(f *forge) {
+			f.unmade(unbound(2, longestPart))
+			f.reseal(func(p *pieces) {
+				for _, b := range [][]byte{p.structure[8:], p.structure[rowsAt+rowSize+4:], p.tail} {
+					binary.BigEndian.PutUint64(b, longestPart+1)
+				}
+				p.structure = p.structure[:rowsAt+rowSize+placeSize]
+				f.omitted = SealedPartSize(longestPart + 1)
+				need := f.omitted + p.size()
+				p.pad(irregularSize(need) - need)
+			})
+		}},
 		{"trailer-part-lengths-wrap", "part lengths that add up only modulo 2⁶⁴", resealed(anIrregular, func(p *pieces) {
 			places := p.structure[rowsAt+2*rowSize:]
 			places[4], places[placeSize+4] = 0x80, 0x80

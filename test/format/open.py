@@ -38,6 +38,8 @@ def must(condition, layer, why):
 
 F = 65536
 S5 = 5 * 1024 * 1024
+LONGEST_PART = 5 * 2**30  # sealed
+LONGEST_TRAILER = 2**20
 
 
 def lp16(x):
@@ -185,6 +187,7 @@ def open_trailer(b, dek, multipart):
         parts[-1].size = P - part_size * (N - 1)
         check(is_regular(parts), "the parts are not regular")
         check(N > 1 or part_size == P, "part size of an object of one part")
+    check(all(sealed_part(part.size) <= LONGEST_PART for part in parts), "a part that no store takes")
     if kind == SINGLE:
         check(N == 1 and is_zero(token), "fields that do not fit a single object")
 
@@ -353,7 +356,7 @@ def open_object(bucket, key, text, secret, body, omitted=0):
         return Opened(b"", 0, None, wrapped_checksum)
 
     (length,) = struct.unpack(">I", body[-8:-4]) if is_irregular(L) else (T(inverse(L)),)
-    must(16 <= length <= len(body), "trailer", "the tail has an impossible length")
+    must(16 <= length <= min(len(body), LONGEST_TRAILER), "trailer", "the tail has an impossible length")
     frames, trailer = body[:-length], open_trailer(body[-length:], dek, envelope.multipart)
     sizes = [part.size for part in trailer.parts]
     must(envelope.multipart or sum(sizes) == envelope.length, "trailer", "plaintext length is not the envelope's")
