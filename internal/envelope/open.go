@@ -60,15 +60,15 @@ func (o *Object) Span(off, n int64) (start, length int64) {
 	return first.sealedAt, last.sealedAt + last.sealedLen - first.sealedAt
 }
 
-// frames returns the first and the last frame of a range. The one that reaches the object's end has the frames of the
-// empty parts there, too.
+// frames returns the first and the last frame of a range. One that begins at the object's start, or reaches its end, has
+// the frames of the empty parts there, too.
 func (o *Object) frames(off, n int64) (first, last place) {
 	end := len(o.parts) - 1
 	last = o.frame(end, frameCount(o.parts[end].Size)-1)
 	if off+n < o.Size() {
 		last = o.locate(off + n - 1)
 	}
-	if o.Size() == 0 {
+	if off == 0 {
 		return o.frame(0, 0), last
 	}
 	return o.locate(off), last

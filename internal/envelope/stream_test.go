@@ -155,16 +155,17 @@ func multipartObject(t testing.TB, uploads ...upload) object {
 // layouts are objects of every kind.
 func layouts(t testing.TB) map[string]object {
 	return map[string]object{
-		"single":             singleObject(t, 3*frame+17),
-		"one small part":     multipartObject(t, upload{1, 1000, false}),
-		"regular":            multipartObject(t, upload{1, row, false}, upload{2, row, false}, upload{3, 100, false}),
-		"regular, full last": multipartObject(t, upload{1, row, false}, upload{2, row, false}),
-		"regular, unbound":   multipartObject(t, upload{1, row, true}, upload{2, row, false}, upload{3, row - 1, true}),
-		"irregular sizes":    multipartObject(t, upload{1, row + 512, false}, upload{2, row + 1, true}, upload{3, 3, false}),
-		"gaps":               multipartObject(t, upload{2, row, false}, upload{7, row, false}, upload{10000, 1, false}),
-		"growing":            multipartObject(t, upload{1, frame, false}, upload{2, 2 * frame, false}, upload{3, 3 * frame, true}),
-		"empty parts":        multipartObject(t, upload{1, 0, false}, upload{2, 5, false}, upload{3, 0, false}),
-		"one empty part":     multipartObject(t, upload{1, 0, false}),
+		"single":              singleObject(t, 3*frame+17),
+		"one small part":      multipartObject(t, upload{1, 1000, false}),
+		"regular":             multipartObject(t, upload{1, row, false}, upload{2, row, false}, upload{3, 100, false}),
+		"regular, full last":  multipartObject(t, upload{1, row, false}, upload{2, row, false}),
+		"regular, unbound":    multipartObject(t, upload{1, row, true}, upload{2, row, false}, upload{3, row - 1, true}),
+		"irregular sizes":     multipartObject(t, upload{1, row + 512, false}, upload{2, row + 1, true}, upload{3, 3, false}),
+		"gaps":                multipartObject(t, upload{2, row, false}, upload{7, row, false}, upload{10000, 1, false}),
+		"growing":             multipartObject(t, upload{1, frame, false}, upload{2, 2 * frame, false}, upload{3, 3 * frame, true}),
+		"empty part in front": multipartObject(t, upload{1, 0, false}, upload{2, 0, true}, upload{4, frame + 3, true}),
+		"empty parts":         multipartObject(t, upload{1, 0, false}, upload{2, 5, false}, upload{3, 0, false}),
+		"one empty part":      multipartObject(t, upload{1, 0, false}),
 	}
 }
 
@@ -196,7 +197,7 @@ func TestKindsAndLengths(t *testing.T) {
 	all := layouts(t)
 	for name, irregular := range map[string]bool{
 		"single": false, "one small part": false, "regular": false, "regular, full last": false, "regular, unbound": false,
-		"irregular sizes": true, "gaps": true, "growing": true, "empty parts": true, "one empty part": true,
+		"irregular sizes": true, "gaps": true, "growing": true, "empty parts": true, "empty part in front": true, "one empty part": true,
 	} {
 		o := all[name]
 		n := int64(len(o.sealed))

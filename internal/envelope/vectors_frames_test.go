@@ -67,6 +67,10 @@ func frameVectors() []recipe {
 		}},
 		{"frames-empty-part", "a bit of the frame of an empty part", damaged(
 			func(f *forge) { f.multipart(part(1, 10), part(2, 0), part(3, 10)) }, int(SealedPartSize(10))+nonceSize)},
+		{"frames-empty-part-in-front", "a bit of the frame of an empty part, which no byte of plaintext is behind", damaged(
+			func(f *forge) { f.multipart(part(1, 0), part(2, 10)) }, nonceSize)},
+		{"frames-empty-part-at-end", "a bit of the frame of an empty part, which no byte of plaintext is before", damaged(
+			func(f *forge) { f.multipart(part(1, 10), part(2, 0)) }, -1)},
 	}
 }
 

@@ -79,6 +79,9 @@ func openVectors() []recipe {
 		{"open-gaps", "part numbers with gaps, up to the greatest", func(f *forge) { f.multipart(part(2, 10), part(5, 10), part(MaxParts, 10)) }},
 		{"open-from-part-2", "irregular: one part, but not numbered 1", func(f *forge) { f.multipart(part(2, 10)) }},
 		{"open-empty-part", "an empty part is one empty frame", func(f *forge) { f.multipart(part(1, 10), part(2, 0), part(3, 10)) }},
+		{"open-empty-part-in-front", "empty parts in front of the first byte, and behind the last", func(f *forge) {
+			f.multipart(part(1, 0), part(2, 10), part(3, 0))
+		}},
 		{"open-only-empty-part", "a multipart object of no bytes", func(f *forge) { f.multipart(part(1, 0)) }},
 		{"open-longest-part", "a part that seals to 5 GiB", func(f *forge) { f.unmade(unbound(2, longestPart)) }},
 		{"open-no-padding", "irregular: the trailer needs no padding", func(f *forge) {
