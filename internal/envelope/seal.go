@@ -154,13 +154,18 @@ func (s *Sealer) fill(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// sourceEnd reads what must be the end of the source: io.EOF, or the error that it ends with.
+// sourceEnd reads what must be the end of the source: io.EOF, or the error that it ends with. An end that is wrapped in
+// another error is no end.
 func (s *Sealer) sourceEnd() error {
 	var one [1]byte
 	for range 100 {
 		switch n, err := s.src.Read(one[:]); {
 		case n > 0:
 			return errors.New("sealing: the source is longer than announced")
+		case err == io.EOF: //nolint:errorlint // see above
+			return io.EOF
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("sealing: the source failed at its end: %w: %s", io.ErrUnexpectedEOF, err.Error())
 		case err != nil:
 			return err
 		}

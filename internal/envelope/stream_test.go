@@ -3,6 +3,7 @@ package envelope_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"testing/iotest"
@@ -69,6 +70,7 @@ func TestSourceDecides(t *testing.T) {
 	for _, n := range lengths {
 		for name, src := range map[string]io.Reader{
 			"error at the end": io.MultiReader(bytes.NewReader(pattern(n)), iotest.ErrReader(refused)),
+			"wrapped end":      io.MultiReader(bytes.NewReader(pattern(n)), iotest.ErrReader(fmt.Errorf("connection: %w", io.EOF))),
 			"too long":         bytes.NewReader(pattern(n + 1)),
 			"too short":        bytes.NewReader(pattern(max(n, 1) - 1)),
 		} {
