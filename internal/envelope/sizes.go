@@ -1,7 +1,5 @@
 package envelope
 
-import "sort"
-
 const (
 	// FrameSize is the plaintext length, in bytes, of every frame but a part's last.
 	FrameSize = 64 << 10
@@ -42,7 +40,7 @@ func PartPlaintextSize(sealed int64) (int64, bool) {
 	if sealed < FrameOverhead || sealed > SealedPartSize(MaxSealedPart) {
 		return 0, false
 	}
-	p := int64(sort.Search(int(sealed), func(p int) bool { return SealedPartSize(int64(p)) >= sealed }))
+	p := least(sealed, func(p int64) bool { return SealedPartSize(p) >= sealed })
 	return p, SealedPartSize(p) == sealed
 }
 
@@ -51,7 +49,7 @@ func PlaintextSize(sealed int64) (int64, bool) {
 	if sealed < 0 || sealed > SealedSize(maxSize) {
 		return 0, false
 	}
-	p := int64(sort.Search(int(sealed), func(p int) bool { return SealedSize(int64(p)) >= sealed }))
+	p := least(sealed, func(p int64) bool { return SealedSize(p) >= sealed })
 	return p, SealedSize(p) == sealed
 }
 
@@ -64,8 +62,8 @@ func IsIrregularSize(sealed int64) bool {
 
 // irregularSize returns the length of an irregular object whose parts and unpadded trailer take need bytes.
 func irregularSize(need int64) int64 {
-	k := 1 + sort.Search(maxSize/FrameSize, func(i int) bool { return SealedSize(FrameSize*int64(i+1))+1 >= need })
-	return SealedSize(FrameSize*int64(k)) + 1
+	k := 1 + least(maxSize/FrameSize, func(i int64) bool { return SealedSize(FrameSize*(i+1))+1 >= need })
+	return SealedSize(FrameSize*k) + 1
 }
 
 // frameCount returns how many frames a part of p bytes has: an empty part has one.
@@ -81,6 +79,19 @@ func rowCount(p int64) int64 {
 // TrailerSize returns T(p), the length of the trailer of a single or regular object of p > 0 bytes.
 func TrailerSize(p int64) int64 {
 	return rowCount(p)*(rowSize+slotSize) + structureSize + FrameOverhead + recordSize + TailSize
+}
+
+// least returns the least x in 0 … n-1 for which reached holds, or n: sort.Search for lengths, which an int need not hold.
+func least(n int64, reached func(x int64) bool) int64 {
+	low := int64(0)
+	for low < n {
+		if mid := low + (n-low)/2; reached(mid) {
+			n = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return low
 }
 
 func ceilDiv(a, b int64) int64 {
