@@ -72,6 +72,9 @@ func (e *Envelope) Wrap(wrappingKey []byte, dek *DEK, sum checksum.Value, bucket
 	if err := checkWrap(wrappingKey, bucket, key); err != nil {
 		return err
 	}
+	if !fits(sum.Algorithm, len(sum.Sum)) {
+		return fmt.Errorf("%w: checksum of unknown form", ErrEnvelope)
+	}
 	copy(e.commitment[:], dek.commitment())
 	secret := append(dek.key[:len(dek.key):len(dek.key)], byte(sum.Algorithm))
 	secret = append(secret, sum.Sum...)

@@ -160,6 +160,8 @@ func (e *Envelope) validate() error {
 		return fmt.Errorf("%w: fields do not fit a customer key", ErrEnvelope)
 	case e.Mode != ModeCustomer && !validKeyID(e.KeyID):
 		return fmt.Errorf("%w: key id is not 1 to 255 printable ASCII characters", ErrEnvelope)
+	case !validContext(e.Context):
+		return fmt.Errorf("%w: encryption context is not UTF-8", ErrEnvelope)
 	case len(e.WrappedKey) == 0 || len(e.WrappedKey) > maxWrappedKey:
 		return fmt.Errorf("%w: wrapped key of %d bytes", ErrEnvelope, len(e.WrappedKey))
 	case len(e.wrappedDEK) < minWrappedDEK || len(e.wrappedDEK) > maxWrappedDEK:
@@ -177,6 +179,15 @@ func validKeyID(id string) bool {
 		}
 	}
 	return len(id) >= 1 && len(id) <= 255
+}
+
+func validContext(pairs map[string]string) bool {
+	for name, value := range pairs {
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return false
+		}
+	}
+	return true
 }
 
 // encodeContext writes the pairs in ascending order of their names.
@@ -204,7 +215,7 @@ func decodeContext(b []byte) (map[string]string, error) {
 	for len(d.b) > 0 {
 		name, value := string(d.prefixed()), string(d.prefixed())
 		ascending := len(pairs) == 0 || name > previous
-		if d.bad || !ascending || !utf8.ValidString(name) || !utf8.ValidString(value) {
+		if d.bad || !ascending {
 			return nil, fmt.Errorf("%w: encryption context is not canonical", ErrEnvelope)
 		}
 		pairs[name], previous = value, name

@@ -135,6 +135,8 @@ func TestWrapRefuses(t *testing.T) {
 		"no wrapped key":           func(e *envelope.Envelope) { e.WrappedKey = nil },
 		"long wrapped key":         func(e *envelope.Envelope) { e.WrappedKey = make([]byte, 513) },
 		"long context":             func(e *envelope.Envelope) { e.Context = map[string]string{"a": long} },
+		"name not UTF-8":           func(e *envelope.Envelope) { e.Context = map[string]string{"\xff": "a"} },
+		"value not UTF-8":          func(e *envelope.Envelope) { e.Context = map[string]string{"a": "\xff"} },
 		"customer key with key id": func(e *envelope.Envelope) { e.Mode = envelope.ModeCustomer; e.WrappedKey = make([]byte, 48) },
 		"customer key without salt": func(e *envelope.Envelope) {
 			e.Mode = envelope.ModeCustomer
@@ -146,6 +148,70 @@ func TestWrapRefuses(t *testing.T) {
 		mangle(e)
 		if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{}, bucket, key); err == nil {
 			t.Errorf("%s: wrapped", name)
+		}
+	}
+}
+
+// TestWhatIsWrappedOpens: nothing is written that a reader would refuse, whatever Wrap is given.
+func TestWhatIsWrappedOpens(t *testing.T) {
+	text := rapid.Map(rapid.SliceOfN(rapid.SampledFrom([]string{"a", "é", "\xff"}), 0, 3), func(s []string) string { return strings.Join(s, "") })
+	rapid.Check(t, func(t *rapid.T) {
+		e := sample()[rapid.SampledFrom([]string{"S3", "KMS"}).Draw(t, "sample")]
+		e.KeyID = strings.Repeat("k", rapid.IntRange(0, 256).Draw(t, "key id"))
+		e.WrappedKey = make([]byte, rapid.IntRange(0, 513).Draw(t, "wrapped key"))
+		e.Context = rapid.MapOfN(text, text, 0, 2).Draw(t, "context")
+		e.Context["fill"] = strings.Repeat("x", rapid.IntRange(0, 1024).Draw(t, "fill"))
+		sum := checksum.Value{
+			Algorithm: checksum.Algorithm(rapid.IntRange(0, 11).Draw(t, "algorithm")),
+			Sum:       make([]byte, rapid.SampledFrom([]int{0, 3, 4, 8, 16, 20, 32, 64, 65}).Draw(t, "checksum")),
+		}
+		wrapping := wrappingKey[:rapid.SampledFrom([]int{16, 24, 32}).Draw(t, "wrapping key")]
+		name := key + strings.Repeat("x", rapid.SampledFrom([]int{0, 1 << 16}).Draw(t, "name"))
+		if e.Wrap(wrapping, envelope.NewDEK(), sum, bucket, name) != nil {
+			return
+		}
+		parsed, err := envelope.Parse(e.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := parsed.Unwrap(wrapping, bucket, name); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestWrapRefusesInputs: each alone, and what it would otherwise mean.
+func TestWrapRefusesInputs(t *testing.T) {
+	crc := checksum.Value{Algorithm: checksum.CRC32, Sum: make([]byte, 4)}
+	long := strings.Repeat("x", 1<<16)
+	for name, in := range map[string]struct {
+		wrappingKey []byte
+		sum         checksum.Value
+		bucket, key string
+	}{
+		"AES-128":                    {wrappingKey[:16], crc, bucket, key},
+		"a bucket like none":         {wrappingKey, crc, long, key},
+		"a key like none":            {wrappingKey, crc, bucket, long},
+		"a checksum of no bytes":     {wrappingKey, checksum.Value{Algorithm: checksum.CRC32}, bucket, key},
+		"a checksum that is short":   {wrappingKey, checksum.Value{Algorithm: checksum.CRC32, Sum: crc.Sum[:3]}, bucket, key},
+		"a checksum of no algorithm": {wrappingKey, checksum.Value{Sum: crc.Sum}, bucket, key},
+		"an unknown algorithm":       {wrappingKey, checksum.Value{Algorithm: 11, Sum: crc.Sum}, bucket, key},
+	} {
+		if err := sample()["S3"].Wrap(in.wrappingKey, envelope.NewDEK(), in.sum, in.bucket, in.key); err == nil {
+			t.Errorf("%s: wrapped", name)
+		}
+	}
+}
+
+// TestLineBreaks: decoders of base64 skip them, also strict ones.
+func TestLineBreaks(t *testing.T) {
+	e := sample()["S3"]
+	if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{}, bucket, key); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []string{"\n" + e.String(), e.String()[:100] + "\r\n" + e.String()[100:], e.String() + "\n"} {
+		if _, err := envelope.Parse(s); !errors.Is(err, envelope.ErrEnvelope) {
+			t.Errorf("%q: %v", s, err)
 		}
 	}
 }
@@ -175,6 +241,11 @@ func TestCustomerKey(t *testing.T) {
 	}
 	if _, _, err := envelope.NewCustomerKey(customer[:16]); err == nil {
 		t.Error("a 128-bit customer key was taken")
+	}
+	for _, n := range []int{0, 32, 47, 49} {
+		if _, err := envelope.CustomerKey(customer, append(wrapped, 0)[:n]); !errors.Is(err, envelope.ErrEnvelope) {
+			t.Errorf("a salt and check of %d bytes: %v", n, err)
+		}
 	}
 }
 

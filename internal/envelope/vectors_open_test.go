@@ -39,6 +39,10 @@ func openVectors() []recipe {
 			f.single(10)
 		}},
 		{"open-own-key", "a wrapping key made for this object alone", func(f *forge) { f.e.Mode, f.e.OwnKey = ModeKMS, true; f.single(10) }},
+		{"open-shortest-envelope", "key id and wrapped wrapping key of one byte each", func(f *forge) {
+			f.e.KeyID, f.e.WrappedKey = "k", random(1)
+			f.single(10)
+		}},
 		{"open-longest-key-id", "a key id of 255 bytes, from the first character allowed to the last", func(f *forge) {
 			f.e.KeyID = "!" + strings.Repeat("k", 253) + "~"
 			f.single(10)
