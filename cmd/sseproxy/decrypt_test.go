@@ -4,12 +4,18 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/envelope"
+	"github.com/sseproxy/sseproxy/internal/keys"
 	"github.com/sseproxy/sseproxy/internal/testbed"
 )
 
@@ -100,4 +106,64 @@ func TestInspectVectors(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// TestNobodyIsLockedIn: an object opens from keyring, envelope and stored bytes, with this program and with one that was
+// written from docs/format.md and docs/keys.md alone.
+func TestNobodyIsLockedIn(t *testing.T) {
+	const bucket, key = "backups", "grüße/a b"
+	keyring := filepath.Join(t.TempDir(), "keyring.json")
+	if err := keys.EditKeyring(keyring, func(r *keys.Keyring) error { return r.Create("main", time.Now()) }); err != nil {
+		t.Fatal(err)
+	}
+	provider := testbed.Must(keys.NewLocal(keys.LocalConfig{Path: keyring}))(t)
+	blue := keys.Context{"project": "blue", "Æ": ""}
+	plain := bytes.Repeat([]byte("plaintext"), 10_000)
+	for name, test := range map[string]struct {
+		envelope envelope.Envelope
+		context  keys.Context
+	}{
+		"of the bucket":                 {envelope.Envelope{Mode: envelope.ModeS3}, testbed.Must(keys.BucketContext(bucket))(t)},
+		"of the bucket, with a context": {envelope.Envelope{Mode: envelope.ModeKMS, Context: blue}, testbed.Must(keys.BucketContext(bucket))(t)},
+		"of the object, with a context": {envelope.Envelope{Mode: envelope.ModeKMS, OwnKey: true, Context: blue}, testbed.Must(keys.ObjectContext(bucket, key, blue))(t)},
+	} {
+		t.Run("key "+name, func(t *testing.T) {
+			wrapping := testbed.Must(provider.GenerateKey(t.Context(), "main", test.context))(t)
+			e, dek := &test.envelope, envelope.NewDEK()
+			e.KeyID, e.WrappedKey, e.Length = "main", wrapping.Wrapped, int64(len(plain))
+			if err := e.Wrap(wrapping.Plaintext, dek, checksum.Value{}, bucket, key); err != nil {
+				t.Fatal(err)
+			}
+			sealer := dek.NewSealer(bytes.NewReader(plain), e.Length, func() checksum.Value { return checksum.Value{} })
+			sealed := testbed.Must(io.ReadAll(sealer))(t)
+			args := []string{"--bucket", bucket, "--key", key, "--envelope", e.String(), "--keyring", keyring}
+
+			var opened bytes.Buffer
+			err := run(t.Context(), append([]string{"decrypt"}, args...), stdio{in: bytes.NewReader(sealed), out: &opened})
+			if err != nil || !bytes.Equal(opened.Bytes(), plain) {
+				t.Errorf("sseproxy decrypt: %d bytes, %v", opened.Len(), err)
+			}
+			other := exec.CommandContext(t.Context(), python(t), append([]string{"../../test/format/open.py"}, args...)...)
+			other.Stdin, other.Stderr = bytes.NewReader(sealed), t.Output()
+			if got, err := other.Output(); err != nil || !bytes.Equal(got, plain) {
+				t.Errorf("open.py: %d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
+
+// python returns an interpreter that open.py runs with. Without one the test is skipped, and with CI=true fails.
+func python(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"python3", "/usr/bin/python3"} {
+		if exec.CommandContext(t.Context(), name, "-c", "import cryptography").Run() == nil {
+			return name
+		}
+	}
+	const missing = "no python3 has the package cryptography; .ci/install does that"
+	if os.Getenv("CI") == "true" {
+		t.Fatal(missing)
+	}
+	t.Skip(missing)
+	return ""
 }

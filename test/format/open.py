@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Opens sealed objects: a second implementation of docs/format.md, written from that text alone.
+"""Opens sealed objects: a second implementation of docs/format.md and of the wrapping in docs/keys.md, written from
+these texts alone.
 
     open.py VECTOR...
     open.py --bucket B --key K --envelope E --wrapping-key HEX < sealed > plain
     open.py --bucket B --key K --envelope E --customer-key HEX < sealed > plain
+    open.py --bucket B --key K --envelope E --keyring FILE < sealed > plain
 
 Needs Python 3.10 and python3-cryptography. It reads the whole object into memory and computes its CRC in Python: it is
 here to prove the text, and to open objects when nothing else is at hand. Sections are named as in the text.
@@ -12,6 +14,7 @@ here to prove the text, and to open objects when nothing else is at hand. Sectio
 import argparse
 import base64
 import hashlib
+import json
 import os
 import struct
 import sys
@@ -267,6 +270,9 @@ class Envelope:
     multipart: bool
     length: int
     commitment: bytes
+    own_key: bool
+    key_id: bytes
+    context: dict  # of bytes
     wrapped_key: bytes
     head: bytes  # every byte before the wrapped DEK
     wrapped_dek: bytes
@@ -298,16 +304,17 @@ def decode_envelope(text):
         check(1 <= len(wrapped_key) <= 512, "wrapped key")
     check(28 + 33 <= len(wrapped_dek) <= 28 + 33 + 64, "wrapped DEK")
 
-    f, previous = Fields(context, "envelope"), None
+    f, pairs, previous = Fields(context, "envelope"), {}, None
     while f.b:
         name, value = f.lp16(), f.lp16()
         check(previous is None or name > previous, "context is not ascending")
-        previous = name
+        previous, pairs[name] = name, value
         try:
             name.decode(), value.decode()
         except UnicodeDecodeError:
             raise Refused("envelope", "context is not UTF-8") from None
-    return Envelope(mode, multipart, length, commitment, wrapped_key, raw[: len(raw) - len(wrapped_dek)], wrapped_dek)
+    head = raw[: len(raw) - len(wrapped_dek)]
+    return Envelope(mode, multipart, length, commitment, own_key, key_id, pairs, wrapped_key, head, wrapped_dek)
 
 
 def customer_wrapping_key(customer_key, envelope):
@@ -315,6 +322,28 @@ def customer_wrapping_key(customer_key, envelope):
     derived = HKDF(SHA256(), 48, salt, b"sseproxy/1 customer key").derive(customer_key)
     must(compare_digest(derived[32:], check), "unwrap", "not the customer's key")
     return derived[:32]
+
+
+def local_wrapping_key(keyring, envelope, bucket, key):
+    """Unwraps the wrapping key as the provider `local` does: docs/keys.md."""
+
+    def lp32(x):
+        return struct.pack(">I", len(x)) + x
+
+    pairs = {b"aws:s3:arn": b"arn:aws:s3:::" + bucket}
+    if envelope.own_key:
+        pairs = envelope.context | {b"aws:s3:arn": b"arn:aws:s3:::" + bucket + b"/" + key}
+    label = b"sseproxy/1 local wrap"
+    ad = label + lp32(envelope.key_id) + struct.pack(">I", len(pairs))
+    ad += b"".join(lp32(name) + lp32(pairs[name]) for name in sorted(pairs))
+    must(len(envelope.wrapped_key) == 64, "unwrap", "not a key that local has wrapped")
+    (number,) = struct.unpack(">I", envelope.wrapped_key[:4])
+    for k in json.loads(keyring)["keys"]:
+        for version in k["versions"]:
+            if k["id"].encode() == envelope.key_id and version["version"] == number and version["state"] == "enabled":
+                kek = HKDF(SHA256(), 32, None, label).derive(base64.b64decode(version["material"]))
+                return open_aead(kek, ad, envelope.wrapped_key[4:], "unwrap", "the wrapped wrapping key")
+    raise Refused("unwrap", f"the keyring has no key {envelope.key_id.decode()} with version {number} enabled")
 
 
 def unwrap(envelope, wrapping_key, bucket, key):
@@ -453,11 +482,14 @@ def main():
     parser.add_argument("--key", type=os.fsencode, help="the object's key, percent-decoded")
     parser.add_argument("--envelope", help="the value of x-amz-meta-sseproxy")
     parser.add_argument("--wrapping-key", "--customer-key", dest="secret", type=bytes.fromhex, metavar="HEX")
+    parser.add_argument("--keyring", type=argparse.FileType("rb"), metavar="FILE")
     a = parser.parse_args()
     if not a.vector:
-        if None in (a.bucket, a.key, a.envelope, a.secret):
+        if None in (a.bucket, a.key, a.envelope, a.secret or a.keyring):
             parser.error("give vectors, or --bucket, --key, --envelope and a key")
         try:
+            if a.keyring:
+                a.secret = local_wrapping_key(a.keyring.read(), decode_envelope(a.envelope), a.bucket, a.key)
             opened = open_object(a.bucket, a.key, a.envelope, a.secret, sys.stdin.buffer.read())
         except Refused as refused:
             sys.exit("refused by {}: {}".format(*refused.args))
