@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -141,13 +142,13 @@ func TestNames(t *testing.T) {
 			t.Errorf("ByHeader(%q) = %v", "x-amz-checksum-"+s, got)
 		}
 	}
-	for _, s := range []string{"", "crc32", "x-amz-checksum", "x-amz-meta-checksum-crc32", "content-md5"} {
+	for _, s := range []string{"", "crc32", "x-amz-checksum", "x-amz-meta-checksum-crc32", "x-abc-checksum-crc32", "content-md5"} {
 		if got, ok := checksum.ByHeader(s); ok {
 			t.Errorf("ByHeader(%q) = %v", s, got)
 		}
 	}
 	for _, a := range []checksum.Algorithm{0, 11, 255} {
-		if a.Valid() {
+		if a.Valid() || a.String() != fmt.Sprintf("Algorithm(%d)", a) {
 			t.Errorf("%v is valid", a)
 		}
 	}

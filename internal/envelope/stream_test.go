@@ -194,6 +194,52 @@ func TestRanges(t *testing.T) {
 	}
 }
 
+// TestSpan: a range is read from the frames that it lies in, and from no others but those of empty parts at the object's
+// ends. Only what starts within an unbound part needs to know the attempt.
+func TestSpan(t *testing.T) {
+	const sealedFrame = frame + envelope.FrameOverhead
+	dek := envelope.NewDEK()
+	single := dek.Single(2*frame + 10)
+	parts := dek.Multipart([]envelope.Part{
+		{Number: 1}, {Number: 2, Size: 2*frame + 10, Bound: true}, {Number: 3, Size: frame + 10}, {Number: 4, Size: 5, Bound: true}, {Number: 5},
+	})
+	const part2, part3, part4, part5 = 28, 28 + 2*sealedFrame + 38, 28 + 3*sealedFrame + 76, 28 + 3*sealedFrame + 109
+	for _, test := range []struct {
+		o             *envelope.Object
+		off, n        int64
+		start, length int64
+		unbound       int64 // where its attempt stands; -1: none is needed
+	}{
+		{dek.Single(0), 0, 0, 0, 0, -1},
+		{single, 0, 1, 0, sealedFrame, -1},
+		{single, frame - 1, 1, 0, sealedFrame, -1},
+		{single, frame - 1, 2, 0, 2 * sealedFrame, -1},
+		{single, frame, frame, sealedFrame, sealedFrame, -1},
+		{single, 2 * frame, 1, 2 * sealedFrame, 38, -1},
+		{single, 0, 2*frame + 10, 0, 2*sealedFrame + 38, -1},
+		{parts, 0, 1, 0, part2 + sealedFrame, -1},
+		{parts, 1, 1, part2, sealedFrame, -1},
+		{parts, frame, 1, part2 + sealedFrame, sealedFrame, -1},
+		{parts, 2*frame + 9, 1, part2 + 2*sealedFrame, 38, -1},
+		{parts, 2*frame + 9, 2, part2 + 2*sealedFrame, 38 + sealedFrame, -1},
+		{parts, 2*frame + 10, 1, part3, sealedFrame, -1},
+		{parts, 3*frame + 10, 1, part3 + sealedFrame, 38, part3},
+		{parts, 3*frame + 20, 4, part4, 33, -1},
+		{parts, 3*frame + 20, 5, part4, 33 + 28, -1},
+		{parts, 3*frame + 15, 10, part3 + sealedFrame, part5 + 28 - part3 - sealedFrame, part3},
+	} {
+		if start, length := test.o.Span(test.off, test.n); start != test.start || length != test.length {
+			t.Errorf("[%d, +%d): at %d, %d bytes; want %d, %d", test.off, test.n, start, length, test.start, test.length)
+		}
+		if test.n == 0 {
+			continue
+		}
+		if at, ok := test.o.Unbound(test.off); ok != (test.unbound >= 0) || ok && at != test.unbound {
+			t.Errorf("[%d, +%d): attempt at %d, %v; want %d", test.off, test.n, at, ok, test.unbound)
+		}
+	}
+}
+
 // TestKindsAndLengths: the length alone tells kinds apart, and every trailer survives a round trip.
 func TestKindsAndLengths(t *testing.T) {
 	all := layouts(t)
