@@ -112,6 +112,95 @@ func TestChecksumStandsInTheTrailer(t *testing.T) {
 	}
 }
 
+// TestPrime: what is wrong with the first frames, or with a source that ends in them, shows before anything is read; and
+// nothing is lost, or read twice, if all is well.
+func TestPrime(t *testing.T) {
+	dek, plain := envelope.NewDEK(), pattern(3*frame)
+	sealed := seal(t, dek, plain)
+	r := dek.Single(3 * frame).NewWholeReader(bytes.NewReader(sealed))
+	for range 2 {
+		if err := r.Prime(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := must(io.ReadAll(r))(t); !bytes.Equal(got, plain) || r.Prime() != nil {
+		t.Error("opened differently when primed")
+	}
+	for _, at := range []int{0, 2*(frame+envelope.FrameOverhead) - 1, len(sealed) - 1} {
+		altered := bytes.Clone(sealed)
+		altered[at] ^= 1
+		r := dek.Single(3 * frame).NewWholeReader(bytes.NewReader(altered))
+		if err := r.Prime(); (err != nil) != (at < len(sealed)-1) || err != nil && !errors.Is(err, envelope.ErrFrame) {
+			t.Errorf("byte %d altered: %v", at, err)
+		}
+	}
+
+	refused := errors.New("signature does not match")
+	for _, n := range []int64{0, 100, 2 * frame} {
+		s := dek.NewPartSealer(bytes.NewReader(plain[:n]), 1, n)
+		if err := errors.Join(s.Prime(), s.Prime()); err != nil || s.Attempt() == (envelope.Attempt{}) {
+			t.Errorf("%d bytes: attempt %x, %v", n, s.Attempt(), err)
+		}
+		attempt := s.Attempt()
+		if got := must(io.ReadAll(s))(t); int64(len(got)) != envelope.SealedPartSize(n) || !bytes.HasPrefix(got, attempt[:]) {
+			t.Errorf("%d bytes: sealed to %d when primed, as attempt %x", n, len(got), attempt)
+		}
+		if err := s.Prime(); err != nil {
+			t.Errorf("%d bytes: primed behind the end: %v", n, err)
+		}
+		s = dek.NewPartSealer(io.MultiReader(bytes.NewReader(plain[:n]), iotest.ErrReader(refused)), 1, n)
+		for range 2 {
+			if err := s.Prime(); !errors.Is(err, refused) {
+				t.Errorf("%d bytes, refused: %v", n, err)
+			}
+		}
+	}
+}
+
+// TestFailuresAreFinal: behind a frame that fails there is nothing more, whatever the source still has.
+func TestFailuresAreFinal(t *testing.T) {
+	dek, plain := envelope.NewDEK(), pattern(8*frame)
+	sealed := seal(t, dek, plain)
+	sealed[4*(frame+envelope.FrameOverhead)] ^= 1
+	for _, read := range []func(*envelope.Reader) ([]byte, error){
+		func(r *envelope.Reader) ([]byte, error) { return readWith(r, 1000) },
+		func(r *envelope.Reader) (got []byte, err error) {
+			var b bytes.Buffer
+			_, err = r.WriteTo(&b)
+			return b.Bytes(), err
+		},
+	} {
+		r := dek.Single(8 * frame).NewWholeReader(bytes.NewReader(sealed))
+		if got, err := read(r); !errors.Is(err, envelope.ErrFrame) || !bytes.Equal(got, plain[:4*frame]) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+		if got, err := read(r); !errors.Is(err, envelope.ErrFrame) || len(got) > 0 || !errors.Is(r.Prime(), envelope.ErrFrame) || r.Trailer() != nil {
+			t.Errorf("%d more bytes, %v", len(got), err)
+		}
+	}
+}
+
+// TestEmptyObject: it has no byte, and what a store gives instead is refused.
+func TestEmptyObject(t *testing.T) {
+	broken := errors.New("connection reset")
+	o := envelope.NewDEK().Single(0)
+	for _, test := range []struct {
+		src  io.Reader
+		want error
+	}{{bytes.NewReader(nil), nil}, {bytes.NewReader([]byte{0}), envelope.ErrSize}, {iotest.ErrReader(broken), broken}} {
+		r := o.NewWholeReader(test.src)
+		if err := r.Prime(); !errors.Is(err, test.want) {
+			t.Errorf("primed: %v, want %v", err, test.want)
+		}
+		if got, err := io.ReadAll(r); !errors.Is(err, test.want) || len(got) > 0 {
+			t.Errorf("%d bytes, %v, want %v", len(got), err, test.want)
+		}
+	}
+	if got, err := io.ReadAll(o.NewReader(bytes.NewReader(nil), 0, 0, envelope.Attempt{})); err != nil || len(got) > 0 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 // readWith reads r to its end with reads of size bytes.
 func readWith(r io.Reader, size int) (all []byte, err error) {
 	for p := make([]byte, size); ; {
