@@ -227,6 +227,13 @@ func TestCacheRefusesInputs(t *testing.T) {
 			}
 		}
 	}
+	for _, n := range []int{0, keys.MaxWrapped + 1} {
+		_, err := c.ForOpen(t.Context(), "k", "b", make([]byte, n))
+		_, errOfObject := c.ForOpenObject(t.Context(), "k", "b", "o", nil, make([]byte, n))
+		if !errors.Is(err, keys.ErrIntegrity) || !errors.Is(errOfObject, keys.ErrIntegrity) {
+			t.Errorf("wrapped in %d bytes: %v, %v", n, err, errOfObject)
+		}
+	}
 	c.Renew("", "")
 	if p.count() != 0 {
 		t.Errorf("%d calls", p.count())
@@ -531,6 +538,53 @@ func TestCacheSharesCalls(t *testing.T) {
 		if p.count() != 2 {
 			t.Errorf("%d calls", p.count())
 		}
+	})
+}
+
+// A caller that has gone may change what it passed: the call goes on with what it was.
+func TestCacheOwnsItsInput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProvider()
+		c := newCache(t, keys.CacheConfig{Provider: p})
+		first := mustSeal(t, c, "k", "b")
+		c.Renew("k", "b")
+		second := mustSeal(t, c, "k", "b")
+		p.gate = make(chan struct{})
+		ctx, leave := context.WithCancel(t.Context())
+		wrapped, failed := bytes.Clone(first.Wrapped), make(chan error, 1)
+		go func() {
+			_, err := c.ForOpen(ctx, "k", "b", wrapped)
+			failed <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("error is %v", err)
+		}
+		copy(wrapped, second.Wrapped)
+		close(p.gate)
+		synctest.Wait()
+		mustOpen(t, c, "k", "b", first)
+	})
+}
+
+// A key whose grace ends while the provider is asked does not outlive it.
+func TestCacheGraceEndsInCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, clk := newProvider(), newClock()
+		c := newCache(t, keys.CacheConfig{Provider: p, Now: clk.Now})
+		k := mustSeal(t, c, "k", "b")
+		mustOpen(t, c, "k", "b", k)
+		p.set(keys.ErrUnavailable)
+		clk.Add(24*time.Hour - time.Second)
+		p.gate = make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() { sealFails(t, c, "b", keys.ErrUnavailable) })
+		wg.Go(func() { openFails(t, c, "k", "b", k, keys.ErrUnavailable) })
+		synctest.Wait()
+		clk.Add(time.Second)
+		close(p.gate)
+		wg.Wait()
 	})
 }
 
