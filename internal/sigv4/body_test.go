@@ -126,6 +126,17 @@ func TestTrailerWithLineFeed(t *testing.T) {
 	}
 }
 
+// A trailer's name is signed in lower case, however it is sent.
+func TestTrailerInUpperCase(t *testing.T) {
+	for _, form := range []string{streamingTrailer, streamingUnsigned} {
+		m := stream(form, "payload", 100)
+		m = m.withBody(strings.Replace(m.body, "x-amz-checksum-crc32:", "X-Amz-Checksum-CRC32:", 1))
+		if _, got, err := m.verify(); err != nil || string(got) != "payload" {
+			t.Errorf("%s: %q, %v", form, got, err)
+		}
+	}
+}
+
 // Framings that are not what S3's clients send, though some parsers read them.
 func TestMalformedFraming(t *testing.T) {
 	const crc = "x-amz-checksum-crc32:AAAAAA==\r\n" // of nothing

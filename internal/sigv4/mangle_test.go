@@ -99,6 +99,24 @@ func TestMangledBytes(t *testing.T) {
 	}
 }
 
+// Every digit of a signature counts.
+func TestMangledSignatures(t *testing.T) {
+	for name, m := range specimens() {
+		wire := m.String()
+		at := strings.Index(wire, "Signature=") + len("Signature=")
+		for i := at; i < at+64; i++ {
+			other := "0"
+			if wire[i] == '0' {
+				other = "1"
+			}
+			_, _, err := verify(wire[:i] + other + wire[i+1:])
+			if code(err) != "SignatureDoesNotMatch" {
+				t.Errorf("%s, digit %d: %v", name, i-at, err)
+			}
+		}
+	}
+}
+
 // Nothing of the bytes that carry signatures and framing may change at all.
 func TestMangledFraming(t *testing.T) {
 	for name, m := range specimens() {

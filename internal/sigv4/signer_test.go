@@ -236,8 +236,14 @@ func (m message) presigned(seconds string, extra ...string) message {
 		params = append(params, strings.Split(query, "&")...)
 	}
 	slices.Sort(params)
+	payload := unsigned
+	for _, p := range params {
+		if hash, ok := strings.CutPrefix(p, "X-Amz-Content-Sha256="); ok {
+			payload = hash
+		}
+	}
 	query = strings.Join(params, "&")
-	canonical, _ := m.canonical(path, query, "UNSIGNED-PAYLOAD")
+	canonical, _ := m.canonical(path, query, payload)
 	m.target = path + "?" + query + "&X-Amz-Signature=" + sign(stringToSign(canonical))
 	return m
 }

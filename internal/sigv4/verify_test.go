@@ -516,19 +516,24 @@ func TestHoisting(t *testing.T) {
 		t.Errorf("a checksum %v is enforced", sum)
 	}
 
-	for name, m := range map[string]message{
-		"header and parameter differ": m.presigned("60", "X-Amz-Tagging=c%3Dd"),
-		"line break in a value":       get("/key").presigned("60", "X-Amz-Meta-A=x%0D%0AX-Amz-Acl:public-read"),
-		"line break in a name":        get("/key").presigned("60", "X-Amz-Meta-A%0A=x"),
-		"space in a name":             get("/key").presigned("60", "X-Amz-Meta%20A=x"),
-		"parameter twice":             get("/key").presigned("60", "X-Amz-Meta-A=x", "X-Amz-Meta-A=y"),
-		"no such payload":             get("/key").presigned("60", "X-Amz-Content-Sha256=foo"),
-		"streaming":                   get("/key").presigned("60", "X-Amz-Content-Sha256=STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
-		"unknown checksum":            get("/key").presigned("60", "X-Amz-Checksum-Crc16=AAAA"),
-		"trailer":                     get("/key").presigned("60", "X-Amz-Trailer=x-amz-checksum-crc32"),
+	object := message{method: "PUT", target: "/key", header: []field{host}}
+	for name, tt := range map[string]struct {
+		code string
+		m    message
+	}{
+		"header and parameter differ": {"InvalidArgument", m.presigned("60", "X-Amz-Tagging=c%3Dd")},
+		"line break in a value":       {"InvalidArgument", get("/key").presigned("60", "X-Amz-Meta-A=x%0D%0AX-Amz-Acl%3Apublic-read")},
+		"line break in a name":        {"InvalidArgument", get("/key").presigned("60", "X-Amz-Meta-A%0A=x")},
+		"space in a name":             {"InvalidArgument", get("/key").presigned("60", "X-Amz-Meta%20A=x")},
+		"parameter twice":             {"InvalidArgument", get("/key").presigned("60", "X-Amz-Meta-A=x", "X-Amz-Meta-A=y")},
+		"no such payload":             {"InvalidArgument", get("/key").presigned("60", "X-Amz-Content-Sha256=foo")},
+		"chunks":                      {"InvalidRequest", object.presigned("60", "X-Amz-Content-Sha256="+streamingUnsigned).withBody("0\r\n\r\n")},
+		"unknown checksum":            {"InvalidRequest", get("/key").presigned("60", "X-Amz-Checksum-Crc16=AAAA")},
+		"trailer":                     {"InvalidRequest", get("/key").presigned("60", "X-Amz-Trailer=x-amz-checksum-crc32")},
+		"express session":             {"InvalidToken", get("/key").presigned("60", "X-Amz-S3session-Token=token")},
 	} {
-		if _, _, err := m.verify(); code(err) != "InvalidArgument" && code(err) != "InvalidRequest" && code(err) != "SignatureDoesNotMatch" {
-			t.Errorf("%s: %v", name, err)
+		if _, _, err := tt.m.verify(); code(err) != tt.code {
+			t.Errorf("%s: %v, want %s", name, err, tt.code)
 		}
 	}
 }
