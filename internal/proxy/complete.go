@@ -438,7 +438,7 @@ func (q *request) replyCompleted(done *completed) error {
 		ETag     string
 		Sum      *textElement `xml:",omitempty"`
 		Type     string       `xml:"ChecksumType,omitempty"`
-	}{Xmlns: s3Namespace, Location: q.target.escapedPath(), Bucket: q.target.bucket, Key: q.target.key, ETag: `"` + clientETag(done.etag) + `"`}
+	}{Xmlns: s3Namespace, Location: q.url, Bucket: q.target.bucket, Key: q.target.key, ETag: `"` + clientETag(done.etag) + `"`}
 	h := make(http.Header)
 	(&sealedObject{trailer: done.trailer}).showChecksum(h)
 	for name := range h {

@@ -138,6 +138,7 @@ type request struct {
 	ctx      context.Context //nolint:containedctx // a request's own, for its life only
 	id       string
 	method   string
+	url      string // as the client has addressed it, without the query
 	target   target
 	op       *operation
 	identity *Identity
@@ -158,7 +159,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// file, also an empty one, and if it is not told so it cannot read the next answer on the connection.
 		w.WriteHeader(http.StatusContinue)
 	}
-	q := &request{ctx: r.Context(), id: newRequestID(), method: r.Method, upstream: new(atomic.Int64), cors: new(corsHeaders)}
+	q := &request{ctx: r.Context(), id: newRequestID(), method: r.Method, url: addressed(r), upstream: new(atomic.Int64), cors: new(corsHeaders)}
 	q.w = &responseWriter{ResponseWriter: w, cors: q.cors}
 	q.w.Header().Set("X-Amz-Request-Id", q.id)
 	q.w.Header().Set("X-Amz-Id-2", hostID)
@@ -171,6 +172,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		q.fail()
 	}
+}
+
+// addressed gives the URL that a request is for, as its client knows it, without the query.
+func addressed(r *http.Request) string {
+	scheme := "http://"
+	if r.TLS != nil {
+		scheme = "https://"
+	}
+	return scheme + r.Host + r.URL.EscapedPath()
 }
 
 // serve is the one way into a handler: whoever gets there is known, and asks for an operation of the table. A preflight alone
