@@ -29,8 +29,13 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	binary.path = filepath.Join(dir, "sseproxy")
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
+			err = errors.Join(err, os.Unsetenv(name)) // what this machine says to SDKs is not for the tests
+		}
+	}
 	code := testbed.Main{M: m}.Run()
-	if err := os.RemoveAll(dir); err != nil {
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
@@ -147,14 +152,14 @@ func (s *shell) tree(t *testing.T, name string) map[string]string {
 
 func describe(b []byte) string { return fmt.Sprintf("%d bytes, SHA-256 %x", len(b), sha256.Sum256(b)) }
 
-// text gives n bytes that do not repeat; from 1000 bytes on they hold the canary.
+// text gives n bytes that do not repeat; from 1000 bytes on they hold the canary, once in each MiB.
 func text(n int, canary []byte) []byte {
 	b := make([]byte, n)
 	var seed [32]byte
 	copy(seed[:], canary)
 	_, _ = rand.NewChaCha8(seed).Read(b) // never fails
-	if n >= 1000 {
-		copy(b[n/2:], canary)
+	for at := min(n, 1<<20) / 2; n >= 1000 && at < n; at += 1 << 20 {
+		copy(b[at:], canary)
 	}
 	return b
 }

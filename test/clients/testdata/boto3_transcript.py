@@ -24,14 +24,16 @@ def text(name, n):
     return b"".join(hashlib.sha512(b"%s %d" % (name.encode(), i)).digest() for i in range(n // 64 + 1))[:n]
 
 
-def shown(name, value):
-    """What is printed of a member of an answer."""
+def shown(name, value, within=""):
+    """What is printed of a member of an answer. The ETag of a part in a listing need not be that of its upload."""
     if isinstance(value, dict):
-        return {k: shown(k, v) for k, v in value.items()}
+        return {k: shown(k, v, name) for k, v in value.items()}
     if isinstance(value, list):
-        return [shown(name, v) for v in value]
+        return [shown(name, v, within) for v in value]
     if isinstance(value, StreamingBody):
         return hashlib.sha256(value.read()).hexdigest()
+    if name == "ETag" and within == "Parts":
+        return "present"
     if name in ids and value not in ("", "null"):
         seen.setdefault(value.strip('"'), f"id {len(seen) + 1}")
     return "present" if name in dates or name in tokens and value else value
