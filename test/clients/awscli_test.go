@@ -2,11 +2,15 @@ package clients_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sseproxy/sseproxy/internal/testbed"
@@ -114,26 +118,119 @@ func (a *awsCLI) streams(t *testing.T, canary []byte) {
 	}
 }
 
-// TestAWSCLILarge: one PUT of 100 MiB, read in one piece and in ranges at a time; and the same in parts.
+// TestAWSCLILarge: a large file in one PUT, read in one piece and in ranges at a time; and a larger one in parts, from a file
+// and from standard input, whose length the program cannot know.
 func TestAWSCLILarge(t *testing.T) {
 	for name, program := range awsCLIs(t) {
 		t.Run(name, func(t *testing.T) {
-			for _, https := range []bool{false, true} {
-				f := newFront(t, testbed.Store(t), https)
+			crossed(t, func(t *testing.T, f *front) {
 				a, canary := f.awsCLI(t, program), testbed.Canary(t)
-				want := describe(testbed.Must(os.ReadFile(a.write(t, "up", text(100<<20+1, canary))))(t))
 				const whole = "[default]\ns3 =\n  multipart_threshold = 5GB\n"
-				for _, config := range []struct{ name, up, down string }{{"one", whole, whole}, {"ranges", whole, ""}, {"parts", "", ""}} {
-					a.write(t, "config", []byte(config.up))
-					a.aws(t, "s3", "cp", "--quiet", "up", "s3://BUCKET/"+config.name)
-					a.write(t, "config", []byte(config.down))
-					a.aws(t, "s3", "cp", "--quiet", "s3://BUCKET/"+config.name, "down/"+config.name)
-					if got := a.tree(t, "down")[config.name]; got != want {
-						t.Errorf("https=%v, %s: %s comes back as %s", https, config.name, want, got)
-					}
+				for _, test := range []struct {
+					name, up, down string
+					size           int
+				}{{"one", whole, whole, 50<<20 + 1}, {"ranges", whole, "", 50<<20 + 1}, {"parts", "", "", 200 << 20}} {
+					a.write(t, "config", []byte(test.up))
+					body := text(test.size, canary)
+					a.write(t, "up/"+test.name, body)
+					a.aws(t, "s3", "cp", "--quiet", "up/"+test.name, "s3://BUCKET/"+test.name)
+					a.write(t, "config", []byte(test.down))
+					a.aws(t, "s3", "cp", "--quiet", "s3://BUCKET/"+test.name, "down/"+test.name)
 				}
+				if diff := cmp.Diff(a.tree(t, "up"), a.tree(t, "down")); diff != "" {
+					t.Error(diff)
+				}
+				a.sync(t, "up", "s3://BUCKET/synced", 3)
+				stream := text(20<<20+5, canary)
+				a.feed(t, bytes.NewReader(stream), a.args([]string{"s3", "cp", "-", "s3://BUCKET/stream"})...)
+				f.requireObject(t, "stream", stream)
+				f.requireParts(t, map[string]int{"one": 1, "parts": 25, "synced/parts": 25, "stream": 3})
 				f.requireSealed(t, canary)
-			}
+			})
 		})
 	}
+}
+
+// requireParts fails the test unless objects were made of so many parts.
+func (f *front) requireParts(t *testing.T, want map[string]int) {
+	t.Helper()
+	for key, n := range want {
+		in := &s3.HeadObjectInput{Bucket: &f.bucket, Key: &key, PartNumber: aws.Int32(1)}
+		if got := aws.ToInt32(testbed.Must(f.sdk(t).HeadObject(t.Context(), in))(t).PartsCount); max(int(got), 1) != n {
+			t.Errorf("%s is of %d parts, not %d", key, got, n)
+		}
+	}
+}
+
+// TestAWSCLIParts: an upload in parts by hand, as AWS's documentation teaches it: one with the ETags that upload-part gave, and one
+// with those that list-parts gives; a part is sent twice.
+func TestAWSCLIParts(t *testing.T) {
+	for name, program := range awsCLIs(t) {
+		t.Run(name, func(t *testing.T) {
+			crossed(t, func(t *testing.T, f *front) {
+				a, canary := f.awsCLI(t, program), testbed.Canary(t)
+				body := text(10<<20+77, canary)
+				a.write(t, "1", body[:5<<20])
+				a.write(t, "2", body[5<<20:10<<20])
+				a.write(t, "3", body[10<<20:])
+				for _, etags := range []string{"uploaded", "listed"} {
+					a.parts(t, etags)
+					f.requireObject(t, etags, body)
+				}
+				a.api(t, nil, "get-object", "--key", "uploaded", "--part-number", "2", "part")
+				if got := testbed.Must(os.ReadFile(filepath.Join(a.dir, "part")))(t); !bytes.Equal(got, body[5<<20:10<<20]) {
+					t.Errorf("part 2 has %d bytes, or is altered", len(got))
+				}
+				var left struct{ Uploads []any }
+				if a.api(t, &left, "list-multipart-uploads"); len(left.Uploads) > 0 {
+					t.Errorf("uploads are left: %v", left.Uploads)
+				}
+				f.requireSealed(t, canary)
+			})
+		})
+	}
+}
+
+// api runs "aws s3api" with the bucket, and reads what it says.
+func (a *awsCLI) api(t *testing.T, said any, args ...string) {
+	t.Helper()
+	out := a.aws(t, append([]string{"s3api", args[0], "--bucket", "BUCKET"}, args[1:]...)...)
+	if said == nil || out == "" {
+		return
+	}
+	if err := json.Unmarshal([]byte(out), said); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// parts uploads the files 1, 2 and 3 as parts. The first attempt of part 2 is another file.
+func (a *awsCLI) parts(t *testing.T, key string) {
+	t.Helper()
+	type part struct {
+		PartNumber int
+		ETag       string
+		Size       int64 `json:",omitempty"`
+	}
+	var up struct{ UploadId string } //nolint:revive // S3's name
+	a.api(t, &up, "create-multipart-upload", "--key", key)
+	var uploaded []part
+	for _, p := range []struct{ number, file string }{{"3", "3"}, {"2", "1"}, {"2", "2"}, {"1", "1"}} {
+		one := part{PartNumber: int(p.number[0] - '0')}
+		a.api(t, &one, "upload-part", "--key", key, "--upload-id", up.UploadId, "--part-number", p.number, "--body", p.file)
+		uploaded = append(uploaded, one)
+	}
+	var listed struct{ Parts []part }
+	a.api(t, &listed, "list-parts", "--key", key, "--upload-id", up.UploadId)
+	uploaded = []part{uploaded[3], uploaded[2], uploaded[0]}
+	for i, size := range []int64{5 << 20, 5 << 20, 77} {
+		if i >= len(listed.Parts) || listed.Parts[i].Size != size {
+			t.Fatalf("listed are the parts %v", listed.Parts)
+		}
+		listed.Parts[i].Size = 0
+	}
+	if key == "uploaded" {
+		listed.Parts = uploaded
+	}
+	a.write(t, "parts.json", testbed.Must(json.Marshal(listed))(t))
+	a.api(t, nil, "complete-multipart-upload", "--key", key, "--upload-id", up.UploadId, "--multipart-upload", "file://parts.json")
 }

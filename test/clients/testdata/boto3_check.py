@@ -102,6 +102,42 @@ def check_files():
             assert f.read() == text(20 * 2**20 + 3)
 
 
+def check_parts():
+    """Uploads in parts, of known and unknown length, whose parts suit the sealing and do not; read in ranges at a time."""
+    for chunk in 5 * 2**20, 6 * 2**20 + 1:
+        config = TransferConfig(multipart_threshold=chunk, multipart_chunksize=chunk, max_concurrency=4)
+        for n in chunk - 1, chunk, 2 * chunk, 3 * chunk + 5:
+            for kind, body in ("known", io.BytesIO(text(n))), ("unknown", Stream(text(n))):
+                key, got = f"parts/{kind}/{chunk}/{n}", io.BytesIO()
+                s3.upload_fileobj(body, bucket, key, Config=config)
+                s3.download_fileobj(bucket, key, got, Config=config)
+                assert got.getvalue() == text(n) and get(key)[0] == text(n), key
+                head = s3.head_object(Bucket=bucket, Key=key, PartNumber=1)
+                assert head.get("PartsCount", 1) == max(1, -(-n // chunk)), head
+                assert s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == n
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix="parts/")["Contents"]
+    assert len(listed) == 16 and all(o["Key"].endswith(f"/{o['Size']}") for o in listed), listed
+
+
+def check_parts_again():
+    """What a resource's parts do: a part is sent twice, the upload is found again in the listing, and completed from there."""
+    o = boto3.resource("s3", endpoint_url=endpoint, config=s3.meta.config).Object(bucket, "again")
+    chunk = 5 * 2**20
+    upload = o.initiate_multipart_upload(Metadata={"a": "1"})
+    upload.Part(2).upload(Body=io.BytesIO(text(100)))
+    for body in text(chunk)[::-1], text(chunk):
+        upload.Part(1).upload(Body=body)
+    found = [u for u in o.Bucket().multipart_uploads.all() if u.object_key == "again"]
+    assert [u.id for u in found] == [upload.id], found
+    parts = [{"PartNumber": p.part_number, "ETag": p.e_tag} for p in found[0].parts.all()]
+    assert [p.size for p in found[0].parts.all()] == [chunk, 100]
+    found[0].complete(MultipartUpload={"Parts": parts})
+    body, out = get("again")
+    assert body == text(chunk) + text(100) and out["Metadata"] == {"a": "1"}, out
+    o.initiate_multipart_upload().abort()
+    assert not list(o.Bucket().multipart_uploads.all())
+
+
 def check_empty_then_body():
     """botocore sends Expect: 100-continue with every file, also with an empty one. Without a 100 for that, it takes the
     next answer on the connection apart wrongly, and waits for ever."""
