@@ -12,7 +12,7 @@ import (
 func TestBoto3(t *testing.T) {
 	for name, python := range pythons(t) {
 		t.Run(name, func(t *testing.T) {
-			fronts(t, func(t *testing.T, f *front) {
+			crossed(t, func(t *testing.T, f *front) {
 				canary := testbed.Canary(t)
 				newShell(t, f.awsEnv()...).run(t, python, scriptFile(t, "boto3_check.py"), f.url, f.bucket, string(canary))
 				f.requireSealed(t, canary)
