@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -92,14 +93,24 @@ type completed struct {
 // completeOnce completes an upload, or finds that this very request has completed it before.
 func (p *Proxy) completeOnce(q *request, listed []listedPart) (*completed, error) {
 	done, failure := p.complete(q, listed)
-	if hasCode(failure, "NoSuchUpload") || hasCode(failure, "InvalidPart") {
-		// Another Complete of the same upload may have been faster, now or before, and have removed what this one needs.
-		if before, err := p.completedBefore(q, listed); !errors.Is(err, errNoSuchUpload) {
-			return before, err
+	if !hasCode(failure, "NoSuchUpload") && !hasCode(failure, "InvalidPart") && !errors.Is(failure, errBusy) {
+		return done, failure
+	}
+	// Another Complete of the same upload may have been faster, now or before, and have removed what this one needs; or an Abort.
+	err := whileReplaced(func() (err error) { done, err = p.completedBefore(q, listed); return err })
+	if !errors.Is(err, errNoSuchUpload) {
+		return done, err
+	}
+	if hasCode(failure, "InvalidPart") {
+		if err := p.checkUpload(q, q.query.Get("uploadId")); hasCode(err, "NoSuchUpload") {
+			return nil, err
 		}
 	}
-	return done, failure
+	return nil, failure
 }
+
+// errBusy: the store's answers contradict each other, as they do when another Complete comes between.
+var errBusy = newError("SlowDown", "Another CompleteMultipartUpload of the same upload is under way. Please try again.")
 
 func (p *Proxy) complete(q *request, listed []listedPart) (*completed, error) {
 	u, err := p.loadUpload(q)
@@ -117,12 +128,18 @@ func (p *Proxy) complete(q *request, listed []listedPart) (*completed, error) {
 		}
 		done := &completed{trailer: &c.trailer}
 		if done.etag, done.header, err = p.completeAtStore(q, c); err == nil {
+			if p.isAnother(q, done.etag) {
+				return nil, errBusy
+			}
 			p.forgetCompleted(q, u.id)
 			return done, nil
 		}
 		// The client's parts were there a moment ago, so it is the proxy's own that another Complete has written anew.
-		if !hasCode(err, "InvalidPart") || attempt == completeAttempts {
+		if !hasCode(err, "InvalidPart") {
 			return nil, err
+		}
+		if attempt == completeAttempts {
+			return nil, errBusy
 		}
 		// Sooner or later one waits for longer than all others need.
 		pause := max(completePause, time.Since(began)) << attempt
@@ -130,6 +147,16 @@ func (p *Proxy) complete(q *request, listed []listedPart) (*completed, error) {
 			return nil, err
 		}
 	}
+}
+
+// isAnother reports whether the store shows another object than the one it says it has just made. versitygw says so of every upload
+// that is gone, and while another Complete has it in its hands, if only the key has some object.
+func (p *Proxy) isAnother(q *request, etag string) bool {
+	resp, err := p.send(q.internal(q.ctx, q.target), outgoing{method: http.MethodHead, target: q.target})
+	if err != nil || resp.Body.Close() != nil {
+		return false // its word stands
+	}
+	return resp.StatusCode == http.StatusOK && strings.Trim(resp.Header.Get("Etag"), `"`) != etag
 }
 
 // hasCode reports whether an error is S3's error with the code.
@@ -230,8 +257,9 @@ func invalidPart(q *request, l listedPart) error {
 		errorField{"ETag", strings.Trim(l.ETag, `"`)}, errorField{"PartNumber", strconv.Itoa(l.PartNumber)}, errorField{"UploadId", q.query.Get("uploadId")})
 }
 
-// findStash finds the stash of a part: of the attempt that its tag names or, for a bare tag, the only one there is, whose
-// attempt it then is.
+// findStash finds the stash of a part: of the attempt that its tag names or, for a bare tag, the one whose attempt it then is. That
+// is the one with the part's ETag, which at most stores is a digest of the bytes; or else the only one there is, since a part that the
+// store lists always has its own.
 func (p *Proxy) findStash(q *request, k uploadKey, l listedPart, tag *partTag) (storedPart, error) {
 	prefix := fmt.Sprintf("%s/%d-", k.folder(), l.PartNumber)
 	if !tag.bare {
@@ -241,13 +269,19 @@ func (p *Proxy) findStash(q *request, k uploadKey, l listedPart, tag *partTag) (
 	if err != nil {
 		return storedPart{}, err
 	}
+	if tag.bare {
+		other := func(e listedVersion) bool { return strings.Trim(e.ETag, `"`) != tag.native }
+		if same := slices.DeleteFunc(slices.Clone(entries), other); len(same) > 0 {
+			entries = same
+		}
+	}
 	if len(entries) != 1 {
 		return storedPart{}, invalidPart(q, l)
 	}
 	if tag.bare && !decodeAttempt(&tag.attempt, entries[0].Key[strings.LastIndexByte(entries[0].Key, '-')+1:]) {
 		return storedPart{}, invalidPart(q, l)
 	}
-	return storedPart{PartNumber: l.PartNumber, ETag: tag.native, Size: entries[0].Size}, nil
+	return storedPart{PartNumber: l.PartNumber, ETag: strings.Trim(entries[0].ETag, `"`), Size: entries[0].Size}, nil
 }
 
 // checkWhole checks what the client says of the whole object, and completes the trailer.
@@ -384,7 +418,11 @@ func (p *Proxy) completeAtStore(q *request, c *completion) (string, http.Header,
 	if err := q.readResult(resp, "CompleteMultipartUploadResult", &result); err != nil {
 		return "", nil, err
 	}
-	return strings.Trim(result.ETag, `"`), resp.Header, nil
+	etag := strings.Trim(result.ETag, `"`)
+	if etag == "" {
+		return "", nil, errNoETag
+	}
+	return etag, resp.Header, nil
 }
 
 // sendOwnPart writes part 10000: the trailer, behind a last part that cannot stand before another. Writing it again is
@@ -451,7 +489,7 @@ func (q *request) replyCompleted(done *completed) error {
 }
 
 // completedBefore answers a Complete of an upload that is gone: with its result, if the object there is what this very
-// request would have made.
+// request would have made. If it is not the error is errNoSuchUpload, and any other where that cannot be found out now.
 func (p *Proxy) completedBefore(q *request, listed []listedPart) (*completed, error) {
 	own := q.internal(q.ctx, q.target)
 	resp, err := p.send(own, outgoing{method: http.MethodHead, target: q.target})
@@ -459,21 +497,50 @@ func (p *Proxy) completedBefore(q *request, listed []listedPart) (*completed, er
 		return nil, err
 	}
 	if err := closing(resp, own.expect(resp, http.StatusOK)); err != nil {
-		return nil, errNoSuchUpload
+		return nil, unlessUndecided(err)
 	}
 	o, err := p.openEnvelope(own, resp)
-	if err != nil || o == nil || !o.envelope.Multipart {
+	if err != nil {
+		return nil, unlessUndecided(err)
+	}
+	if o == nil || !o.envelope.Multipart {
 		return nil, errNoSuchUpload
 	}
 	t, err := p.layout(own, o)
-	if err != nil || t.UploadIDHash != sha256.Sum256([]byte(q.query.Get("uploadId"))) || len(t.Parts) != len(listed) {
+	if err != nil {
+		return nil, unlessUndecided(err)
+	}
+	if t.UploadIDHash != sha256.Sum256([]byte(q.query.Get("uploadId"))) || len(t.Parts) != len(listed) {
 		return nil, errNoSuchUpload
 	}
 	for i, l := range listed {
-		tag := parsePartTag(strings.Trim(l.ETag, `"`))
-		if t.Parts[i].Number != l.PartNumber || t.Parts[i].Bound && !tag.bare && t.Parts[i].Attempt != tag.attempt {
+		if !l.isRow(t.Parts[i], i == len(listed)-1) {
 			return nil, errNoSuchUpload
 		}
 	}
+	p.forgetCompleted(q, q.query.Get("uploadId"))
 	return &completed{strings.Trim(o.stored.etag, `"`), resp.Header, t}, nil
+}
+
+// isRow reports whether l would have become this row of the trailer. A bare tag becomes one that is not bound or, through its
+// stash, one that is.
+func (l listedPart) isRow(row envelope.Part, last bool) bool {
+	tag := parsePartTag(strings.Trim(l.ETag, `"`))
+	switch {
+	case l.PartNumber != row.Number:
+		return false
+	case tag.bare:
+		return !row.Bound || last
+	}
+	return row.Bound && row.Attempt == tag.attempt
+}
+
+// unlessUndecided returns errNoSuchUpload in place of an error that is an answer: there is no object, or none of ours. A failure to
+// get one it returns as it is, for then the client must ask again.
+func unlessUndecided(err error) error {
+	e := asAPIError(err)
+	if errors.Is(err, errReplaced) || e.status() >= http.StatusInternalServerError && e.Message != damaged {
+		return err
+	}
+	return errNoSuchUpload
 }

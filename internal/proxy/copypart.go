@@ -6,11 +6,9 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
-	"github.com/sseproxy/sseproxy/internal/envelope"
 )
 
 // uploadPartCopy opens a source, or a range of it, and seals it as a part: parts of two objects have different keys, so the
@@ -73,8 +71,8 @@ func (p *Proxy) copyPart(q, source *request, u *upload, number int, asked *byteR
 	if err != nil {
 		return nil, err
 	}
-	if envelope.SealedPartSize(n) > envelope.MaxSealedPart {
-		return nil, newError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size", errorField{"ProposedSize", strconv.FormatInt(n, 10)})
+	if err := checkPartSize(number, n); err != nil {
+		return nil, err
 	}
 	var digest hash.Hash
 	if u.state.Checksum != 0 {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -76,11 +74,7 @@ func (p *Proxy) isOver(own *request, folder string, entries []listedVersion, age
 	if (uploadKey{of.target, s.UploadID}).folder() != folder {
 		return false, fmt.Errorf("its state is of another upload")
 	}
-	resp, err := p.send(of, outgoing{method: http.MethodGet, target: of.target, query: url.Values{"uploadId": {s.UploadID}, "max-parts": {"1"}}})
-	if err != nil {
-		return false, err
-	}
-	err = closing(resp, of.expect(resp, http.StatusOK))
+	err = p.checkUpload(of, s.UploadID)
 	if hasCode(err, "NoSuchUpload") || hasCode(err, "NoSuchKey") {
 		return true, nil
 	}

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -107,12 +109,11 @@ func (p *Proxy) uploadPart(q *request) error {
 		return err
 	}
 	length := q.body.Length()
-	switch {
-	case length < 0:
+	if length < 0 {
 		return newError("MissingContentLength", "You must provide the Content-Length or x-amz-decoded-content-length HTTP header.")
-	case envelope.SealedPartSize(length) > envelope.MaxSealedPart:
-		return newError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
-			errorField{"ProposedSize", strconv.FormatInt(length, 10)})
+	}
+	if err := checkPartSize(number, length); err != nil {
+		return err
 	}
 	u, err := p.loadUpload(q)
 	if err != nil {
@@ -149,6 +150,20 @@ func (q *request) partNumber() (int, error) {
 	return number, nil
 }
 
+// checkPartSize refuses a part whose sealed form exceeds what the store takes in one request: with the trailer behind it, where it
+// becomes the proxy's own.
+func checkPartSize(number int, length int64) error {
+	most := int64(envelope.MaxSealedPart)
+	if number == ownPart {
+		most -= envelope.MaxTrailer
+	}
+	if envelope.SealedPartSize(length) > most {
+		return newError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
+			errorField{"ProposedSize", strconv.FormatInt(length, 10)})
+	}
+	return nil
+}
+
 // checkAlgorithm refuses a part whose checksum is not the upload's.
 func (u *upload) checkAlgorithm(q *request) error {
 	sum, _ := q.body.Declared()
@@ -175,6 +190,10 @@ func (p *Proxy) sendPart(q *request, u *upload, number int, sealer *envelope.Sea
 	var etag string
 	switch {
 	case number == ownPart:
+		// The store gets no part, so it would not say that the upload is over.
+		if err := p.checkUpload(q, u.id); err != nil {
+			return "", err
+		}
 		stash.body = body
 		etag, err = p.sendFrames(q, stash)
 	case length >= envelope.MinPartSize:
@@ -186,9 +205,24 @@ func (p *Proxy) sendPart(q *request, u *upload, number int, sealer *envelope.Sea
 		return "", *bodyErr
 	}
 	if err == nil && body.sent.Load() != size {
-		err = fmt.Errorf("%w: it answered before it had the whole part", errStore)
+		err = errEarly
 	}
 	return etag, err
+}
+
+var (
+	errEarly   = fmt.Errorf("%w: it answered before it had the whole part", errStore)
+	errNoETag  = fmt.Errorf("%w: it gave no ETag", errStore)
+	errEndless = fmt.Errorf("%w: its list does not go on", errStore)
+)
+
+// checkUpload fails where the store has no such upload.
+func (p *Proxy) checkUpload(q *request, id string) error {
+	resp, err := p.send(q, outgoing{method: http.MethodGet, target: q.target, query: url.Values{"uploadId": {id}, "max-parts": {"1"}}})
+	if err != nil {
+		return err
+	}
+	return closing(resp, q.expect(resp, http.StatusOK))
 }
 
 func partQuery(id string, number int) url.Values {
@@ -204,36 +238,45 @@ func (p *Proxy) sendFrames(q *request, out outgoing) (string, error) {
 	if err := q.expect(resp, http.StatusOK); err != nil {
 		return "", err
 	}
-	return strings.Trim(resp.Header.Get("Etag"), `"`), resp.Body.Close()
+	etag := strings.Trim(resp.Header.Get("Etag"), `"`)
+	if etag == "" {
+		return "", closing(resp, errNoETag)
+	}
+	return etag, resp.Body.Close()
 }
 
-// sendBoth streams part's body to two places at the pace of the slower. If one fails both do.
+// sendBoth streams part's body to two places at the pace of the slower. If one fails both do. The part gets its last bytes when the
+// stash is stored, so that the store never lists a short part without its stash.
 func (p *Proxy) sendBoth(q *request, part, stash outgoing) (etag string, err error) {
 	group, ctx := errgroup.WithContext(q.ctx)
 	reader, writer := io.Pipe()
-	part.body = &tee{src: part.body, copy: writer}
+	stored := make(chan struct{})
+	part.body = &tee{src: part.body, left: part.length, copy: writer, stored: stored, ctx: ctx}
 	stash.body = reader
 	group.Go(func() error {
 		var err error
-		own := q.internal(ctx, q.target)
-		etag, err = p.sendFrames(own, part)
-		if err != nil {
-			_ = writer.CloseWithError(err) // never fails
-		}
+		etag, err = p.sendFrames(q.internal(ctx, q.target), part)
+		_ = writer.CloseWithError(cmp.Or(err, errEarly)) // never fails; nothing hears it behind the end
 		return err
 	})
 	group.Go(func() error {
 		_, err := p.sendFrames(q.internal(ctx, stash.target), stash)
+		if err == nil {
+			close(stored)
+		}
 		_ = reader.CloseWithError(errors.Join(io.ErrClosedPipe, err)) // never fails
 		return err
 	})
 	return etag, group.Wait()
 }
 
-// tee is io.TeeReader that also hands the end on.
+// tee is a body of left bytes that goes to a copy as well. It keeps its last bytes back until the copy is stored.
 type tee struct {
-	src  io.Reader
-	copy *io.PipeWriter
+	src    io.Reader
+	left   int64
+	copy   *io.PipeWriter
+	stored <-chan struct{}
+	ctx    context.Context //nolint:containedctx // of the one request that reads it
 }
 
 func (t *tee) Read(b []byte) (int, error) {
@@ -245,17 +288,29 @@ func (t *tee) Read(b []byte) (int, error) {
 	}
 	if err != nil {
 		_ = t.copy.CloseWithError(err) // never fails
+		return n, err
 	}
-	return n, err
+	if t.left -= int64(n); t.left > 0 {
+		return n, nil
+	}
+	_ = t.copy.Close() // never fails
+	select {
+	case <-t.stored:
+		return n, nil
+	case <-t.ctx.Done():
+		return 0, t.ctx.Err()
+	}
 }
 
-// abortMultipartUpload ends an upload, and removes what the proxy kept of it.
+// abortMultipartUpload ends an upload, and removes what the proxy kept of it: also of one that is over, of which an earlier Abort
+// may have left something.
 func (p *Proxy) abortMultipartUpload(q *request) error {
 	id := q.query.Get("uploadId")
-	if err := p.abortAtStore(q, id); err != nil {
+	err := p.abortAtStore(q, id)
+	if err != nil && !hasCode(err, "NoSuchUpload") {
 		return err
 	}
-	if err := p.forgetUpload(q, id); err != nil {
+	if err := cmp.Or(err, p.forgetUpload(q, id)); err != nil {
 		return err
 	}
 	return q.reply(http.StatusNoContent, nil)
@@ -284,7 +339,7 @@ type storedPart struct {
 func (p *Proxy) listStored(q *request, id string) (map[int]storedPart, error) {
 	parts := make(map[int]storedPart)
 	query := url.Values{"uploadId": {id}}
-	for {
+	for marker := 0; ; {
 		resp, err := p.send(q, outgoing{method: http.MethodGet, target: q.target, query: query})
 		if err != nil {
 			return nil, err
@@ -302,12 +357,18 @@ func (p *Proxy) listStored(q *request, id string) (map[int]storedPart, error) {
 		}
 		for _, part := range page.Part {
 			part.ETag = strings.Trim(part.ETag, `"`)
-			parts[part.PartNumber] = part
+			if part.PartNumber >= 1 && part.PartNumber <= envelope.MaxParts {
+				parts[part.PartNumber] = part
+			}
 		}
 		if !page.IsTruncated {
 			return parts, nil
 		}
-		query.Set("part-number-marker", strconv.Itoa(page.NextPartNumberMarker))
+		if page.NextPartNumberMarker <= marker || page.NextPartNumberMarker > envelope.MaxParts {
+			return nil, errEndless
+		}
+		marker = page.NextPartNumberMarker
+		query.Set("part-number-marker", strconv.Itoa(marker))
 	}
 }
 

@@ -224,7 +224,7 @@ func (p *Proxy) listVersions(own *request, prefix string) ([]listedVersion, erro
 			return all, nil
 		}
 		if page.NextKeyMarker == query.Get("key-marker") && page.NextVersionIDMarker == query.Get("version-id-marker") {
-			return nil, fmt.Errorf("%w: its listing of versions has no end", errStore)
+			return nil, errEndless
 		}
 		query.Set("key-marker", page.NextKeyMarker)
 		query.Set("version-id-marker", page.NextVersionIDMarker)
