@@ -37,7 +37,7 @@ func SealedPartSize(p int64) int64 {
 
 // PartPlaintextSize inverts SealedPartSize. It reports false for a length that no part has.
 func PartPlaintextSize(sealed int64) (int64, bool) {
-	if sealed < FrameOverhead || sealed > SealedPartSize(MaxSealedPart) {
+	if sealed < FrameOverhead || sealed > MaxSealedPart {
 		return 0, false
 	}
 	p := least(sealed, func(p int64) bool { return SealedPartSize(p) >= sealed })

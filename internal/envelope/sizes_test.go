@@ -85,6 +85,46 @@ func TestSealedSizeAnywhere(t *testing.T) {
 	}
 }
 
+// TestSealedSizeOfGreatObjects: figures of docs/format.md's formula around the row that is the last, which another program
+// computed.
+func TestSealedSizeOfGreatObjects(t *testing.T) {
+	for p, want := range map[int64]int64{
+		9999 * row:             52_446_435_044,
+		9999*row + 1:           52_446_435_121,
+		10000 * row:            52_451_680_212,
+		10000*row + 1:          52_451_680_241,
+		10001 * row:            52_456_925_332,
+		10000 * 1024 * row:     53_710_029_280_212,
+		10000*1024*row - 1:     53_710_029_280_211,
+		10000*1024*row - frame: 53_710_029_214_648,
+	} {
+		if got := envelope.SealedSize(p); got != want {
+			t.Errorf("C(%d) = %d, want %d", p, got, want)
+		}
+	}
+}
+
+// TestPartSizes: a part's length is exactly invertible, up to the longest part that a store takes.
+func TestPartSizes(t *testing.T) {
+	p := int64(0)
+	for c := int64(-1); c <= 3*(frame+28); c++ {
+		for p < 3*frame && envelope.SealedPartSize(p) < c {
+			p++
+		}
+		got, ok := envelope.PartPlaintextSize(c)
+		if want := envelope.SealedPartSize(p) == c; ok != want || ok && got != p {
+			t.Fatalf("PartPlaintextSize(%d) = %d, %v; want %d, %v", c, got, ok, p, want)
+		}
+	}
+	const longest = 5_366_416_312 // docs/format.md states it
+	if p, ok := envelope.PartPlaintextSize(envelope.MaxSealedPart); !ok || p != longest {
+		t.Errorf("PartPlaintextSize(5 GiB) = %d, %v", p, ok)
+	}
+	if p, ok := envelope.PartPlaintextSize(envelope.SealedPartSize(longest + 1)); ok {
+		t.Errorf("a part that seals to more than 5 GiB has %d bytes", p)
+	}
+}
+
 // TestLargestPut holds the figure that docs/format.md states.
 func TestLargestPut(t *testing.T) {
 	const largest = 5_366_366_976

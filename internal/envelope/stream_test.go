@@ -180,6 +180,27 @@ func TestFailuresAreFinal(t *testing.T) {
 	}
 }
 
+// TestSourceErrors: what a source fails with is its own fault and not the object's; that it ends early is the object's.
+func TestSourceErrors(t *testing.T) {
+	broken := errors.New("connection reset")
+	dek, plain := envelope.NewDEK(), pattern(3*frame+5)
+	sealed := seal(t, dek, plain)
+	frames := int(envelope.SealedPartSize(3*frame + 5))
+	for cut, want := range map[int]error{
+		0: envelope.ErrFrame, 1: envelope.ErrFrame, 2 * (frame + 28): envelope.ErrFrame, frames - 1: envelope.ErrFrame,
+		frames: envelope.ErrTrailer, frames + 1: envelope.ErrTrailer, len(sealed) - 1: envelope.ErrTrailer, len(sealed): nil,
+	} {
+		o := dek.Single(int64(len(plain)))
+		if _, err := io.ReadAll(o.NewWholeReader(bytes.NewReader(sealed[:cut]))); !errors.Is(err, want) || errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("cut to %d: %v, want %v", cut, err, want)
+		}
+		got, err := io.ReadAll(o.NewWholeReader(io.MultiReader(bytes.NewReader(sealed[:cut]), iotest.ErrReader(broken))))
+		if !errors.Is(err, broken) || errors.Is(err, envelope.ErrFrame) || errors.Is(err, envelope.ErrTrailer) || !bytes.HasPrefix(plain, got) || len(got) > 2*frame {
+			t.Errorf("broken at %d: %d bytes, %v", cut, len(got), err)
+		}
+	}
+}
+
 // TestEmptyObject: it has no byte, and what a store gives instead is refused.
 func TestEmptyObject(t *testing.T) {
 	broken := errors.New("connection reset")
