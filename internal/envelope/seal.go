@@ -162,7 +162,7 @@ func (s *Sealer) sourceEnd() error {
 		switch n, err := s.src.Read(one[:]); {
 		case n > 0:
 			return errors.New("sealing: the source is longer than announced")
-		case err == io.EOF: //nolint:errorlint // see above
+		case err == io.EOF:
 			return io.EOF
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("sealing: the source failed at its end: %w: %s", io.ErrUnexpectedEOF, err.Error())
