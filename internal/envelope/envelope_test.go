@@ -318,13 +318,64 @@ func TestSealTrailerRefuses(t *testing.T) {
 		"checksum without type": func(t *envelope.Trailer) {
 			t.Checksum = checksum.Value{Algorithm: checksum.CRC32, Sum: make([]byte, 4)}
 		},
-		"unknown algorithm":     func(t *envelope.Trailer) { t.Checksum, t.Type = checksum.Value{Algorithm: 99, Sum: make([]byte, 4)}, 1 },
+		"unknown algorithm": func(t *envelope.Trailer) { t.Checksum, t.Type = checksum.Value{Algorithm: 99, Sum: make([]byte, 4)}, 1 },
+		"single of no bytes": func(t *envelope.Trailer) {
+			t.Single, t.HasCRC, t.Parts = true, true, []envelope.Part{{Number: 1}}
+		},
+		"single numbered 2": func(t *envelope.Trailer) {
+			t.Single, t.HasCRC, t.Parts = true, true, []envelope.Part{{Number: 2, Size: 5}}
+		},
+		"a part over 5 GiB":     func(t *envelope.Trailer) { t.Parts[1].Size = 5_366_416_313 },
 		"single with two parts": func(t *envelope.Trailer) { t.Single, t.HasCRC = true, true },
 	} {
 		trailer := good()
 		mangle(trailer)
 		if _, err := envelope.NewDEK().SealTrailer(trailer); !errors.Is(err, envelope.ErrTrailer) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestMostParts: 10000 parts, of the longest checksums and sizes too, have a trailer that every reader takes.
+func TestMostParts(t *testing.T) {
+	for name, size := range map[string]int64{"regular": row, "irregular": 5_366_416_312} {
+		want := &envelope.Trailer{Checksum: checksum.Value{Algorithm: checksum.SHA512, Sum: make([]byte, 64)}, Type: envelope.Composite}
+		for i := range envelope.MaxParts {
+			part := envelope.Part{Number: i + 1, Size: size, Bound: true, Attempt: envelope.Attempt{1}}
+			if name == "irregular" {
+				part.Checksum = make([]byte, 64)
+			}
+			want.Parts = append(want.Parts, part)
+		}
+		dek := envelope.NewDEK()
+		sealed := must(dek.SealTrailer(want))(t)
+		got, o, err := dek.OpenMultipart(sealed, envelope.MaxParts*envelope.SealedPartSize(size)+int64(len(sealed)))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" || o.Size() != want.Size() {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if size, n, err := envelope.ParseTail(sealed[len(sealed)-envelope.TailSize:]); size != want.Size() || n != int64(len(sealed)) || n > envelope.MaxTrailer || err != nil {
+			t.Errorf("%s: the tail says %d, %d, %v", name, size, n, err)
+		}
+	}
+}
+
+// TestParseTail: a listing shows what a tail says, so it says nothing impossible.
+func TestParseTail(t *testing.T) {
+	const most = envelope.MaxParts * envelope.MaxSealedPart
+	tail := func(size uint64) []byte {
+		return append(binary.BigEndian.AppendUint64(nil, size), 0, 0, 1, 0, 'S', 'S', 'E', '1')
+	}
+	for _, size := range []uint64{0, 1, most} {
+		if got, n, err := envelope.ParseTail(tail(size)); err != nil || got != int64(size) || n != 256 {
+			t.Errorf("%d: %d, %d, %v", size, got, n, err)
+		}
+	}
+	for _, b := range [][]byte{nil, tail(most + 1), tail(1 << 63), tail(1<<64 - 1), tail(1)[1:], append(tail(1), 0), make([]byte, 16)} {
+		if _, _, err := envelope.ParseTail(b); !errors.Is(err, envelope.ErrTrailer) {
+			t.Errorf("%x: %v", b, err)
 		}
 	}
 }
