@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -193,14 +194,28 @@ func (r *rig) sendPolitely(t testing.TB, m message, waits bool) answer {
 	return readAnswer(t, from, m.method)
 }
 
-// TestStoreAnswersTooSoon: a 200 that comes before the store has the object is no success.
+// TestStoreAnswersTooSoon: a 200 that comes before the store has the object, or the part, is no success, and ends the request.
 func TestStoreAnswersTooSoon(t *testing.T) {
-	r := newRig(t, testbed.Store(t), at(t, fake(t, func(w http.ResponseWriter, req *http.Request) {
+	store := testbed.Store(t)
+	to := testbed.Must(url.Parse(store.URL))(t)
+	past := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host }}
+	r := newRig(t, store, at(t, fake(t, func(w http.ResponseWriter, req *http.Request) {
+		if !strings.HasSuffix(req.URL.Path, "/key") || req.Method != http.MethodPut { // the beginning of an upload, and its stashes
+			past.ServeHTTP(w, req)
+			return
+		}
 		_, _ = io.CopyN(io.Discard, req.Body, 100_000)
 		w.Header().Set("Etag", `"0123"`)
 	})))
-	if a := r.send(t, r.putMessage("key", unsignedPayload, text(pattern(32<<20)))); a.status != http.StatusServiceUnavailable {
-		t.Errorf("%d %s", a.status, a.body)
+	part := "key?partNumber=1&uploadId=" + url.QueryEscape(r.startUpload(t, "key", s3.CreateMultipartUploadInput{}))
+	for what, m := range map[string]message{
+		"an object":    r.putMessage("key", unsignedPayload, text(pattern(32<<20))),
+		"a part":       r.putMessage(part, unsignedPayload, text(pattern(32<<20))),
+		"a short part": r.putMessage(part, unsignedPayload, text(pattern(4<<20))),
+	} {
+		if a := r.send(t, m); a.status != http.StatusServiceUnavailable {
+			t.Errorf("%s: %d %s", what, a.status, a.body)
+		}
 	}
 	r.upstream.rest(t)
 }
