@@ -316,8 +316,8 @@ func rewriteDelete(body []byte) ([]byte, error) {
 		case "Delete/Object/ETag":
 			edits = append(edits, edit{el.content, escapeXML(storeCondition(el.text))})
 		case "Delete/Object/Key":
-			if isReservedKey(el.text) || climbs(el.text) {
-				return newError("AccessDenied", "Keys that begin with "+reservedPrefix+" belong to the proxy.")
+			if err := checkKey(el.text); err != nil {
+				return err
 			}
 		case "Delete/Object/Size":
 			return newError("NotImplemented", "The proxy does not implement an expected size in DeleteObjects.")

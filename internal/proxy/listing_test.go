@@ -235,6 +235,8 @@ func TestRewriteDeleteRefuses(t *testing.T) {
 		{"document type", `<!DOCTYPE Delete><Delete><Object><Key>x</Key></Object></Delete>`, "MalformedXML"},
 		{"size", `<Delete><Object><Key>x</Key><Size>1</Size></Object></Delete>`, "NotImplemented"},
 		{"reserved key", `<Delete><Object><Key>x</Key></Object><Object><Key>.sseproxy/x</Key></Object></Delete>`, "AccessDenied"},
+		{"key out of the bucket", `<Delete><Object><Key>a/../../b</Key></Object></Delete>`, "InvalidURI"},
+		{"key of 1025 bytes", `<Delete><Object><Key>` + strings.Repeat("k", maxKey+1) + `</Key></Object></Delete>`, "KeyTooLongError"},
 		{"reserved key in disguise", `<Delete><Object><Key>/&#46;sse<![CDATA[proxy/]]></Key></Object></Delete>`, "AccessDenied"},
 	}
 	for _, tt := range tests {

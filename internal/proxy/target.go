@@ -53,22 +53,31 @@ func parseTarget(host, decodedPath string, domains []string) (target, error) {
 	} else {
 		t.bucket, t.key, _ = strings.Cut(rest, "/")
 	}
-	switch {
-	case !isBucketName(t.bucket):
+	if !isBucketName(t.bucket) {
 		return target{}, newError("InvalidBucketName", "The specified bucket is not valid.",
 			errorField{"BucketName", t.bucket})
-	case len(t.key) > maxKey:
-		return target{}, newError("KeyTooLongError", "Your key is too long",
-			errorField{"Size", strconv.Itoa(len(t.key))}, errorField{"MaxSizeAllowed", strconv.Itoa(maxKey)})
-	case strings.Contains(t.key, "\x00"):
-		// S3 allows any Unicode character. But a store that ends names at a NUL would act on another key.
-		return target{}, newError("InvalidURI", "Couldn't parse the specified URI.")
-	case climbs(t.key):
-		return target{}, newError("InvalidURI", "Couldn't parse the specified URI.")
-	case isReservedKey(t.key):
-		return target{}, newError("AccessDenied", "Keys that begin with "+reservedPrefix+" belong to the proxy.")
+	}
+	if err := checkKey(t.key); err != nil {
+		return target{}, err
 	}
 	return t, nil
+}
+
+// checkKey refuses keys that S3 refuses, and those that are not the client's.
+func checkKey(key string) error {
+	switch {
+	case len(key) > maxKey:
+		return newError("KeyTooLongError", "Your key is too long",
+			errorField{"Size", strconv.Itoa(len(key))}, errorField{"MaxSizeAllowed", strconv.Itoa(maxKey)})
+	case strings.Contains(key, "\x00"):
+		// S3 allows any Unicode character. But a store that ends names at a NUL would act on another key.
+		return newError("InvalidURI", "Couldn't parse the specified URI.")
+	case climbs(key):
+		return newError("InvalidURI", "Couldn't parse the specified URI.")
+	case isReservedKey(key):
+		return newError("AccessDenied", "Keys that begin with "+reservedPrefix+" belong to the proxy.")
+	}
+	return nil
 }
 
 func (t target) level() level {
