@@ -192,6 +192,10 @@ func TestPlaintextAllowed(t *testing.T) {
 			if err != nil || *head.ContentLength != int64(n) || head.Metadata["a"] != "b" || *head.ETag != *get.ETag || head.ServerSideEncryption != "" {
 				t.Errorf("%d bytes: HEAD %d %v %s, GET %s, %v", n, *head.ContentLength, head.Metadata, *head.ETag, *get.ETag, err)
 			}
+			m := message{method: "HEAD", target: "/" + r.bucket + "/" + strings.ReplaceAll(key, " ", "%20"), hash: sha256hex(""), header: map[string]string{"Range": "bytes=9999999-"}}
+			if a := r.send(t, m); a.status != http.StatusRequestedRangeNotSatisfiable || a.header.Get("Etag") != "" || a.header.Get("Content-Length") == fmt.Sprint(n) {
+				t.Errorf("%d bytes, HEAD of a range that it does not have: %d %v", n, a.status, a.header)
+			}
 		}
 		listed := func() (requests int) {
 			r.wire.Reset()

@@ -301,6 +301,29 @@ func TestStoreTalksNonsense(t *testing.T) {
 	}
 }
 
+// TestStoreAnswersWithoutEnd: of an answer that has no end, only so much is read as such an answer can have.
+func TestStoreAnswersWithoutEnd(t *testing.T) {
+	var status atomic.Int64
+	r := newRig(t, testbed.Store(t), at(t, fake(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(int(status.Load()))
+		for {
+			if _, err := w.Write(make([]byte, frame)); err != nil {
+				return
+			}
+		}
+	})))
+	for _, n := range []int64{200, 404, 503} {
+		status.Store(n)
+		for _, target := range []string{"?list-type=2", "/key?uploadId=x", "/key"} {
+			a := r.send(t, message{method: "GET", target: "/" + r.bucket + target, hash: sha256hex("")})
+			if a.Code == "" || n > 200 && a.status != int(n) {
+				t.Errorf("%s, %d: %d %s", target, n, a.status, a.body)
+			}
+		}
+	}
+	r.upstream.rest(t)
+}
+
 // TestStoreSpeaksNoHTTP: nor does anything else hang or crash.
 func TestStoreSpeaksNoHTTP(t *testing.T) {
 	for what, line := range map[string]string{
