@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -238,6 +239,16 @@ func TestPlaintextAllowed(t *testing.T) {
 			if got, _, err := r.get(t, "key", byteRange); err == nil {
 				t.Errorf("a sealed object with a flipped bit, %q: %d bytes and no error", byteRange, len(got))
 			}
+		}
+		var asked atomic.Int64
+		r.wire.AlterResponse(func(resp *http.Response) error {
+			if asked.Add(1) == 1 {
+				resp.Header.Del("X-Amz-Meta-Sseproxy") // as of an object that is replaced by the sealed one
+			}
+			return nil
+		})
+		if got, _, err := r.get(t, "key", "bytes=0-9"); err != nil || !bytes.Equal(got, pattern(10)) {
+			t.Errorf("replaced by a sealed object while it is read: %x, %v", got, err)
 		}
 	})
 }

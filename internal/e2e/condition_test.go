@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,6 +109,26 @@ func TestDelete(t *testing.T) {
 		}
 		if l := testbed.Must(r.client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &r.bucket}))(t); *l.KeyCount != 0 {
 			t.Errorf("%d keys are left", *l.KeyCount)
+		}
+
+		etag := r.put(t, "d", []byte("d")).ETag
+		native := testbed.Must(r.direct.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &r.bucket, Key: ptr("d")}))(t).ETag
+		r.wire.Reset()
+		_, _ = r.client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &r.bucket, Key: ptr("d"), IfMatch: etag}) // not all stores have it
+		if x := r.wire.Requests(); len(x) != 1 || x[0].Header.Get("If-Match") != *native {
+			t.Errorf("If-Match %s became %v, the store's ETag is %s", *etag, x[0].Header["If-Match"], *native)
+		}
+
+		r.wire.AlterResponse(func(resp *http.Response) error {
+			resp.Body = io.NopCloser(strings.NewReader("<Error><Code>SlowDown</Code><Message>Later.</Message></Error>"))
+			resp.Header.Del("Content-Length")
+			resp.TransferEncoding = []string{"chunked"}
+			return nil
+		})
+		if _, err := r.client.DeleteObjects(t.Context(), &s3.DeleteObjectsInput{
+			Bucket: &r.bucket, Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: ptr("d")}}},
+		}); err == nil {
+			t.Error("an error in a 200 is a success")
 		}
 	})
 }
