@@ -70,6 +70,8 @@ func copyFailure(err error) error {
 	switch e.Code {
 	case "NotModified":
 		return newError("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", errorField{"Condition", "x-amz-copy-source-If-None-Match"})
+	case "MethodNotAllowed":
+		return newError("InvalidRequest", "The source of a copy request may not specifically refer to a delete marker by version id.")
 	case "InvalidRange":
 		return newError("InvalidArgument", "The requested range is not satisfiable", errorField{"ArgumentName", "x-amz-copy-source-range"})
 	}
