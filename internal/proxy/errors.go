@@ -211,13 +211,13 @@ const (
 var storeFault = names("AccountProblem AuthorizationHeaderMalformed AuthorizationQueryParametersError BadDigest " +
 	"CredentialsNotSupported ExpiredToken IncompleteBody InvalidAccessKeyId InvalidChunkSizeError InvalidClientTokenId " +
 	"InvalidDigest InvalidSecurity InvalidToken MalformedTrailerError MissingAuthenticationToken MissingContentLength " +
-	"MissingSecurityHeader NotSignedUp RequestExpired RequestTimeTooSkewed SignatureDoesNotMatch TokenRefreshRequired " +
+	"NotSignedUp RequestExpired RequestTimeTooSkewed SignatureDoesNotMatch TokenRefreshRequired " +
 	"UnrecognizedClientException UserSuspended XAdminUserNotFound XAmzContentChecksumMismatch XAmzContentSHA256Mismatch KMS.*")
 
 // errorFields has the elements of a store's error that mean the same to the client. All others are dropped: sizes,
 // ETags, ranges and digests are the ciphertext's, ids and endpoints the store's.
 var errorFields = names("AccessTier ArgumentName ArgumentValue BucketName Condition Header Key LocationConstraint " +
-	"Method PartNumber ResourceType StorageClass TagKey UploadId VersionId")
+	"Method MissingHeaderName PartNumber ResourceType StorageClass TagKey TagValue UploadId VersionId additionalMessage")
 
 // statusCode has the code for a store's answer that names none, as that to a HEAD.
 var statusCode = map[int]string{

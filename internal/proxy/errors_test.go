@@ -94,6 +94,12 @@ func TestUpstreamError(t *testing.T) {
 			[]errorField{{"Condition", "If-Match"}},
 		},
 		{
+			"what a client must mend", 400, `<Error><Code>InvalidTag</Code><Message>m</Message><TagValue>v</TagValue><MissingHeaderName>h</MissingHeaderName><additionalMessage>a</additionalMessage></Error>`,
+			"InvalidTag", 400,
+			[]errorField{{"TagValue", "v"}, {"MissingHeaderName", "h"}, {"additionalMessage", "a"}},
+		},
+		{"a header that the client left out", 400, `<Error><Code>MissingSecurityHeader</Code></Error>`, "MissingSecurityHeader", 400, nil},
+		{
 			"what is the ciphertext's", 416, `<Error><Code>InvalidRange</Code><Message>m</Message><RangeRequested>bytes=9-</RangeRequested>` +
 				`<ActualObjectSize>93</ActualObjectSize><ETag>x</ETag><ProposedSize>1</ProposedSize><CalculatedDigest>x</CalculatedDigest>` +
 				`<Endpoint>store</Endpoint><Region>r</Region><AWSAccessKeyId>AKIA</AWSAccessKeyId></Error>`,
