@@ -155,6 +155,9 @@ func TestUploadRefusals(t *testing.T) {
 	wantCode(t, err, "InvalidRequest")
 	_, err = r.complete(t, "key", "unknown", two)
 	wantCode(t, err, "NoSuchUpload")
+	if a := r.send(t, message{method: "GET", target: "/" + r.bucket + "/key?uploadId=unknown", hash: sha256hex("")}); !bytes.Contains(a.body, []byte("<UploadId>unknown</UploadId>")) {
+		t.Errorf("the error does not say which upload there is not: %s", a.body)
+	}
 	r.wire.Reset()
 	_, err = r.client.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: &r.bucket, Key: ptr("key"), UploadId: ptr("unknown"), PartNumber: ptr(int32(1)), Body: bytes.NewReader(pattern(10))})
 	wantCode(t, err, "NoSuchUpload")

@@ -76,8 +76,9 @@ func (b *clientBody) Read(p []byte) (int, error) {
 // fail ends a request with its error: as S3's error document, also behind white space; or, when an answer is under way, by
 // cutting the connection, so that nobody takes what was sent for the whole.
 func (q *request) fail() {
+	failure := q.failure()
 	if q.alive && q.ctx.Err() == nil {
-		if _, err := q.w.Write(asAPIError(q.err).element(q.id, hostID)); err == nil {
+		if _, err := q.w.Write(failure.element(q.id, hostID)); err == nil {
 			return
 		}
 	}
@@ -88,10 +89,19 @@ func (q *request) fail() {
 	clear(q.w.Header())
 	q.w.Header().Set("X-Amz-Request-Id", q.id)
 	q.w.Header().Set("X-Amz-Id-2", hostID)
-	if err := asAPIError(q.err).writeTo(q.w, q.method, q.id, hostID); err != nil {
+	if err := failure.writeTo(q.w, q.method, q.id, hostID); err != nil {
 		q.w.aborted = true
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// failure is what the client is told.
+func (q *request) failure() *apiError {
+	e := asAPIError(q.err)
+	if errors.Is(q.err, errNoSuchUpload) {
+		e = newError(e.Code, e.Message, errorField{"UploadId", q.query.Get("uploadId")})
+	}
+	return e
 }
 
 // asAPIError is the one place where errors of other packages get their S3 code.
