@@ -185,8 +185,13 @@ func TestCopyVersions(t *testing.T) {
 		if err == nil {
 			t.Error("a version that is not there was copied")
 		}
-		_, err = r.copyFrom(t, r.bucket+"/key?other=x", "copy", nil)
-		wantCode(t, err, "InvalidArgument")
+		for _, source := range []string{r.bucket + "/key?other=x", r.bucket, "a..b/key", "%zz/key"} {
+			_, err = r.copyFrom(t, source, "copy", nil)
+			wantCode(t, err, "InvalidArgument")
+		}
+		marker := testbed.Must(r.client.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &r.bucket, Key: ptr("key")}))(t)
+		_, err = r.copyFrom(t, r.bucket+"/key?versionId="+*marker.VersionId, "copy", nil)
+		wantCode(t, err, "InvalidRequest")
 	})
 }
 

@@ -306,6 +306,7 @@ func TestUploadPartCopy(t *testing.T) {
 		{"single", "bytes=10-19", single[10:20], ""},
 		{"single", "bytes=0-999", single, ""},
 		{"single", "bytes=0-1000", nil, "InvalidArgument"},
+		{"single", "bytes=1000-1001", nil, "InvalidArgument"},
 		{"single", "bytes=5-2", nil, "InvalidArgument"},
 		{"single", "0-1", nil, "InvalidArgument"},
 		{"multi", "", multi, ""},

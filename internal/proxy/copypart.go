@@ -6,6 +6,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
@@ -64,7 +65,7 @@ type copiedPart struct {
 func (p *Proxy) copyPart(q, source *request, u *upload, number int, asked *byteRange) (*copiedPart, error) {
 	r, err := p.openRead(source, asked)
 	if err != nil {
-		return nil, copyFailure(err)
+		return nil, copyRangeFailure(err, asked)
 	}
 	defer r.close()
 	src, n, err := p.partSource(source, r, asked)
@@ -108,14 +109,29 @@ func (p *Proxy) partSource(source *request, r *reading, asked *byteRange) (io.Re
 	}
 	switch {
 	case asked != nil && asked.last >= size:
-		return nil, 0, newError("InvalidArgument", fmt.Sprintf("Range specified is not valid for source object of size: %d", size),
-			errorField{"ArgumentName", "x-amz-copy-source-range"}, errorField{"ArgumentValue", asked.String()})
+		return nil, 0, outsideSource(strconv.FormatInt(size, 10), asked)
 	case asked != nil && (r.asked == nil || r.object == nil && r.status != http.StatusPartialContent):
 		return nil, 0, fmt.Errorf("%w: it gave the whole object for a range", errStore)
 	case r.object == nil:
 		return r.body, r.length, nil
 	}
 	return r.reader, r.n, r.reader.Prime()
+}
+
+// copyRangeFailure is copyFailure for a read of a range.
+func copyRangeFailure(err error, asked *byteRange) error {
+	e := asAPIError(err)
+	for _, f := range e.Fields {
+		if e.Code == "InvalidRange" && f.Name == "ActualObjectSize" {
+			return outsideSource(f.Value, asked)
+		}
+	}
+	return copyFailure(err)
+}
+
+func outsideSource(size string, asked *byteRange) error {
+	return newError("InvalidArgument", "Range specified is not valid for source object of size: "+size,
+		errorField{"ArgumentName", "x-amz-copy-source-range"}, errorField{"ArgumentValue", asked.String()})
 }
 
 // copyRange reads x-amz-copy-source-range, which has one form only.

@@ -6,29 +6,35 @@ import (
 	"strings"
 )
 
-// copySource reads x-amz-copy-source: [/]bucket/key, percent-encoded, and perhaps ?versionId=….
+// parseCopySource reads x-amz-copy-source: [/]bucket/key, percent-encoded, and perhaps ?versionId=….
 func parseCopySource(header string) (t target, version string, err error) {
 	path, query, _ := strings.Cut(header, "?")
-	malformed := newError("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-		errorField{"ArgumentName", "x-amz-copy-source"}, errorField{"ArgumentValue", header})
 	decoded, err := url.PathUnescape(path)
 	if err != nil {
-		return t, "", malformed
+		return t, "", badCopySource("encoding")
 	}
 	if query != "" {
 		var ok bool
 		if version, ok = strings.CutPrefix(query, "versionId="); !ok {
-			return t, "", malformed
+			return t, "", badCopySource("object key")
 		}
 		if version, err = url.QueryUnescape(version); err != nil {
-			return t, "", malformed
+			return t, "", badCopySource("encoding")
 		}
 	}
 	// The store gets what was parsed here, encoded anew, so that nobody reads another name than the one that was checked.
-	if t, err = parseTarget("", "/"+strings.TrimPrefix(decoded, "/"), nil); err == nil && t.level() != atObject {
-		err = malformed
+	t, err = parseTarget("", "/"+strings.TrimPrefix(decoded, "/"), nil)
+	switch {
+	case hasCode(err, "InvalidBucketName") || err == nil && t.level() == atService:
+		return t, "", badCopySource("bucket name")
+	case err == nil && t.level() == atBucket:
+		return t, "", badCopySource("object key")
 	}
 	return t, version, err
+}
+
+func badCopySource(what string) error {
+	return newError("InvalidArgument", "Invalid copy source "+what, errorField{"ArgumentName", "x-amz-copy-source"})
 }
 
 // copyConditions has the conditions on a copy's source, and what they are called where the source is read.
@@ -74,6 +80,8 @@ func copyFailure(err error) error {
 		return newError("InvalidRequest", "The source of a copy request may not specifically refer to a delete marker by version id.")
 	case "InvalidRange":
 		return newError("InvalidArgument", "The requested range is not satisfiable", errorField{"ArgumentName", "x-amz-copy-source-range"})
+	case "MethodNotAllowed":
+		return newError("InvalidRequest", "The source of a copy request may not specifically refer to a delete marker by version id.")
 	}
 	return err
 }
