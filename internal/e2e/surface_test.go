@@ -242,6 +242,9 @@ func TestUnknownRequests(t *testing.T) {
 		"a bucket name that cannot be":  {message{method: "GET", target: "/a..b/key", hash: sha256hex("")}, bad, "InvalidBucketName"},
 		"a bucket name with encoding":   {message{method: "GET", target: "/a%2Fb/key", hash: sha256hex("")}, bad, "InvalidBucketName"},
 		"deletion of the proxy's key":   {to(r.deleteMessage(".sseproxy/x"), "POST", "?delete"), http.StatusForbidden, "AccessDenied"},
+		"deletion of nothing":           {to(message{hash: sha256hex(""), body: text("")}, "POST", "?delete"), bad, "MissingRequestBodyError"},
+		"deletion out of the bucket":    {to(r.deleteMessage("../x"), "POST", "?delete"), bad, "InvalidURI"},
+		"attributes, none named":        {to(message{hash: sha256hex("")}, "GET", "/key?attributes"), bad, "InvalidRequest"},
 		"deletion, not what S3 expects": {to(r.deleteMessage("a</Key><Evil/><Key>b"), "POST", "?delete"), bad, "MalformedXML"},
 	} {
 		r.wire.Reset()

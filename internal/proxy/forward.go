@@ -98,6 +98,9 @@ func (p *Proxy) deleteObjects(q *request) error {
 	if err != nil {
 		return err
 	}
+	if len(body) == 0 {
+		return newError("MissingRequestBodyError", "Request Body is empty")
+	}
 	if body, err = rewriteDelete(body); err != nil {
 		return err
 	}

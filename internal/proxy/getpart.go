@@ -186,13 +186,17 @@ func (p *Proxy) getObjectAttributes(q *request) error {
 
 // askedAttributes reads which attributes a client asks for.
 func askedAttributes(h http.Header) (map[string]bool, error) {
+	list := strings.Join(h["X-Amz-Object-Attributes"], ",")
+	if list == "" {
+		return nil, newError("InvalidRequest", "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty")
+	}
 	asked := make(map[string]bool)
-	for name := range strings.SplitSeq(strings.Join(h["X-Amz-Object-Attributes"], ","), ",") {
+	for name := range strings.SplitSeq(list, ",") {
 		switch name = strings.TrimSpace(name); name {
 		case "ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize":
 			asked[name] = true
 		default:
-			return nil, newError("InvalidArgument", "Invalid attribute name specified.", errorField{"ArgumentName", "x-amz-object-attributes"})
+			return nil, newError("InvalidArgument", "Invalid attribute name specified.", errorField{"ArgumentName", "x-amz-object-attributes"}, errorField{"ArgumentValue", name})
 		}
 	}
 	return asked, nil
