@@ -883,6 +883,10 @@ func TestUploadDeclares(t *testing.T) {
 			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmSha256},
 			func(in *input, _ []types.CompletedPart) { in.ChecksumType = types.ChecksumTypeComposite }, "",
 		},
+		"a type that the CRC-64 which S3 computes itself does not have": {
+			s3.CreateMultipartUploadInput{},
+			func(in *input, _ []types.CompletedPart) { in.ChecksumType = types.ChecksumTypeComposite }, "InvalidRequest",
+		},
 		"a wrong CRC-32": {
 			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject},
 			func(in *input, _ []types.CompletedPart) { in.ChecksumCRC32 = ptr("AAAAAA==") }, "BadDigest",

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -206,6 +208,18 @@ func TestUploadChecksums(t *testing.T) {
 			if shown["proxy"] != shown["store"] && a != "" {
 				t.Errorf("%s: %q, at the store %q", name, shown["proxy"], shown["store"])
 			}
+		}
+	}
+}
+
+// TestPartWithoutChecksum: where the object's checksum is made of its parts', each must have one.
+func TestPartWithoutChecksum(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{})
+	for kind, status := range map[types.ChecksumType]int{types.ChecksumTypeComposite: http.StatusBadRequest, types.ChecksumTypeFullObject: http.StatusOK} {
+		id := r.startUpload(t, "key", s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: kind})
+		m := r.putMessage("key?partNumber=1&uploadId="+url.QueryEscape(id), sha256hex("a part"), text("a part"))
+		if a := r.send(t, m); a.status != status || status != http.StatusOK && a.Code != "InvalidRequest" {
+			t.Errorf("%s: %d %s", kind, a.status, a.body)
 		}
 	}
 }

@@ -357,8 +357,12 @@ func (c *completion) wholeChecksum(a checksum.Algorithm) (checksum.Value, bool) 
 
 // checkDeclared compares a checksum of the whole object that came with the request.
 func (c *completion) checkDeclared(q *request, whole checksum.Value, known bool) error {
-	if kind := q.header.Get("X-Amz-Checksum-Type"); kind != "" && c.upload.state.Checksum != 0 && kind != checksumTypeNames[c.upload.state.Type] {
-		return newError("InvalidRequest", "The upload was created using the "+checksumTypeNames[c.upload.state.Type]+" checksum mode. The complete request must use the same checksum mode.")
+	mode := checksumTypeNames[c.upload.state.Type]
+	if c.upload.state.Checksum == 0 {
+		mode = checksumTypeNames[envelope.FullObject] // of the CRC64NVME that S3 computes then
+	}
+	if kind := q.header.Get("X-Amz-Checksum-Type"); kind != "" && kind != mode {
+		return newError("InvalidRequest", "The upload was created using the "+mode+" checksum mode. The complete request must use the same checksum mode.")
 	}
 	for name, values := range q.header {
 		a, ok := checksum.ByHeader(name)

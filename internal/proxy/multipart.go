@@ -168,11 +168,17 @@ func checkPartSize(number int, length int64) error {
 func (u *upload) checkAlgorithm(q *request) error {
 	sum, _ := q.body.Declared()
 	got := sum.Algorithm | q.body.TrailerAlgorithm() // one of them is 0
-	if got != 0 && u.state.Checksum != 0 && got != u.state.Checksum {
-		return newError("InvalidRequest", fmt.Sprintf("Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
-			strings.ToLower(u.state.Checksum.String()), strings.ToLower(got.String())))
+	name := strings.ToLower(got.String())
+	switch {
+	case u.state.Checksum == 0 || got == u.state.Checksum:
+		return nil
+	case got == 0 && u.state.Type == envelope.FullObject:
+		return nil // the object's own is told of the whole
+	case got == 0:
+		name = "null"
 	}
-	return nil
+	return newError("InvalidRequest", fmt.Sprintf("Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+		strings.ToLower(u.state.Checksum.String()), name))
 }
 
 // sendPart sends a part's frames to the store and returns the store's ETag. A short part, which may prove to be the last,
