@@ -76,23 +76,33 @@ func TestListingsStayFull(t *testing.T) {
 	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
 		r := newRig(t, store, options{})
 		straight := testbed.Bucket(t, store)
-		for _, key := range []string{"0", "a", "b/1", "b/2", "c", "d/1", "e", "f"} {
+		put := func(key string) {
 			r.put(t, key, pattern(10))
 			testbed.Must(r.direct.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &straight, Key: &key, Body: strings.NewReader("0123456789")}))(t)
+		}
+		for _, key := range []string{"0", "a", "b/1", "b/2", "c", "d/1", "e", "f"} {
+			put(key)
 		}
 		for i := range 4 {
 			key := fmt.Sprintf("upload-%d", i)
 			r.sendPart(t, key, r.startUpload(t, key, s3.CreateMultipartUploadInput{}), 1, pattern(5), "")
 		}
-		for _, prefix := range []string{"", "b/", ".s", ".sseproxy/"} {
-			for _, delimiter := range []string{"", "/"} {
-				for _, size := range []int32{1, 2, 3, 5, 7, 1000} {
-					want, got := pages(t, store, r.direct, straight, prefix, delimiter, size), pages(t, store, r.client, r.bucket, prefix, delimiter, size)
-					if diff := cmp.Diff(want, got); diff != "" {
-						t.Errorf("prefix %q, delimiter %q, pages of %d: %s", prefix, delimiter, size, diff)
+		compare := func() {
+			for _, prefix := range []string{"", "b/", ".s", ".sseproxy/"} {
+				for _, delimiter := range []string{"", "/", ".", "e"} {
+					for _, size := range []int32{1, 2, 3, 5, 7, 1000} {
+						want, got := pages(t, store, r.direct, straight, prefix, delimiter, size), pages(t, store, r.client, r.bucket, prefix, delimiter, size)
+						if diff := cmp.Diff(want, got); diff != "" {
+							t.Errorf("prefix %q, delimiter %q, pages of %d: %s", prefix, delimiter, size, diff)
+						}
 					}
 				}
 			}
+		}
+		compare()
+		for _, key := range []string{".sseproxyz", ".se"} {
+			put(key) // where a delimiter gathers the proxy's keys, too
+			compare()
 		}
 	})
 }

@@ -14,7 +14,7 @@ func (p *Proxy) deleteBucket(q *request) error {
 		return failure
 	}
 	own := q.internal(q.ctx, q.target)
-	if clear, err := p.onlyReserved(own); err != nil || !clear {
+	if clear, err := p.onlyReserved(own, "", true); err != nil || !clear {
 		return failure
 	}
 	entries, err := p.listVersions(own, reservedPrefix)
@@ -38,11 +38,15 @@ func (p *Proxy) removeBucket(q *request) error {
 	return closing(resp, q.reply(http.StatusNoContent, nil))
 }
 
-// onlyReserved reports whether own's bucket has no key but the proxy's: neither the first one nor any behind those is
-// another's.
-func (p *Proxy) onlyReserved(own *request) (bool, error) {
+// onlyReserved reports whether own's bucket has no key with the prefix but the proxy's: neither the first one nor any behind
+// those is another's. Where old is set, older versions and delete markers count.
+func (p *Proxy) onlyReserved(own *request, prefix string, old bool) (bool, error) {
 	for _, marker := range []string{"", pastReserved} {
-		page, err := p.listVersionPage(own, url.Values{"versions": {""}, "max-keys": {"1"}, "key-marker": {marker}})
+		query := url.Values{"prefix": {prefix}, "max-keys": {"1"}, "list-type": {"2"}, "start-after": {marker}}
+		if old {
+			query = url.Values{"prefix": {prefix}, "max-keys": {"1"}, "versions": {""}, "key-marker": {marker}}
+		}
+		page, err := p.listVersionPage(own, query)
 		if err != nil {
 			return false, err
 		}

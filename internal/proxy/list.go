@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -42,12 +43,44 @@ func (p *Proxy) rewritePage(q *request, body []byte) (*listingPage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rewriteListing(body, func(e listEntry) (int64, error) {
+	group, err := p.hiddenGroup(q)
+	if err != nil {
+		return nil, err
+	}
+	return rewriteListing(body, group, func(e listEntry) (int64, error) {
 		if size, ok := sizes[e]; ok {
 			return size, nil
 		}
 		return listedSize(e.Size), nil
 	})
+}
+
+// hiddenGroup returns the common prefix of the listing that stands for nothing but keys of the proxy's, if there is one.
+func (p *Proxy) hiddenGroup(q *request) (string, error) {
+	group := ownGroup(q.query)
+	if group == "" {
+		return "", nil
+	}
+	only, err := p.onlyReserved(q.internal(q.ctx, q.target), group, q.op.name == "ListObjectVersions")
+	if err != nil || !only {
+		return "", err
+	}
+	return group, nil
+}
+
+// ownGroup returns the common prefix in which a listing would gather the proxy's own keys, where that is shorter than
+// reservedPrefix, so that a client's keys may be in it as well.
+func ownGroup(query url.Values) string {
+	prefix, delimiter := query.Get("prefix"), query.Get("delimiter")
+	rest, ok := strings.CutPrefix(reservedPrefix, prefix)
+	if !ok || delimiter == "" {
+		return ""
+	}
+	before, _, ok := strings.Cut(rest, delimiter)
+	if group := prefix + before + delimiter; ok && group != reservedPrefix {
+		return group
+	}
+	return ""
 }
 
 // fills is how often a page is filled up. Once is enough at a store that sorts keys as S3 does.
@@ -143,7 +176,7 @@ func (p *Proxy) lookUpSizes(q *request, body []byte) (map[listEntry]int64, error
 	sizes := make(map[listEntry]int64)
 	group, ctx := errgroup.WithContext(q.ctx)
 	group.SetLimit(sizeLookUps)
-	_, err := rewriteListing(body, func(e listEntry) (int64, error) {
+	_, err := rewriteListing(body, "", func(e listEntry) (int64, error) {
 		if listedSize(e.Size) == e.Size && !envelope.IsIrregularSize(e.Size) || !p.cfg.PlaintextReads && !envelope.IsIrregularSize(e.Size) {
 			return 0, nil
 		}

@@ -38,15 +38,15 @@ type listingPage struct {
 }
 
 // rewriteListing turns a store's page into the client's: sizes as size gives them, ETags mapped, checksum algorithms left
-// out (they are over the sealed bytes), the proxy's own keys hidden and taken off KeyCount. Every other byte stays. What
-// it does not understand is an error, never an answer.
-func rewriteListing(body []byte, size func(listEntry) (int64, error)) (*listingPage, error) {
+// out (they are over the sealed bytes), the proxy's own keys hidden and taken off KeyCount, and so the common prefix group,
+// if it is not empty. Every other byte stays. What it does not understand is an error, never an answer.
+func rewriteListing(body []byte, group string, size func(listEntry) (int64, error)) (*listingPage, error) {
 	l, err := parseListing(body)
 	if err != nil {
 		return nil, err
 	}
 	page := &listingPage{truncated: l.head["IsTruncated"].text == "true", next: make(map[string]string)}
-	edits, err := l.edits(page, size)
+	edits, err := l.edits(page, group, size)
 	if err != nil {
 		return nil, fmt.Errorf("rewriting listing: %w", err)
 	}
@@ -186,7 +186,7 @@ func isHead(name string) bool {
 func isChecksumNote(name string) bool { return name == "ChecksumAlgorithm" || name == "ChecksumType" }
 
 // edits returns what makes the store's page the client's, and notes in page what it shows.
-func (l *listing) edits(page *listingPage, size func(listEntry) (int64, error)) ([]edit, error) {
+func (l *listing) edits(page *listingPage, group string, size func(listEntry) (int64, error)) ([]edit, error) {
 	var edits []edit
 	for _, item := range l.entries {
 		of, err := item.index()
@@ -197,7 +197,7 @@ func (l *listing) edits(page *listingPage, size func(listEntry) (int64, error)) 
 		if err != nil {
 			return nil, err
 		}
-		if strings.HasPrefix(key, reservedPrefix) {
+		if strings.HasPrefix(key, reservedPrefix) || item.kind == "CommonPrefixes" && key == group {
 			page.hidden++
 			edits = append(edits, edit{span: item.span})
 			continue

@@ -86,7 +86,7 @@ func TestRewriteListing(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			body := []byte(tt.body)
-			got, err := rewriteListing(body, lessTen)
+			got, err := rewriteListing(body, "", lessTen)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +104,7 @@ func TestRewriteListingTellsEntries(t *testing.T) {
 	body := `<ListVersionsResult><Version><Key>a+b%2Bc</Key><VersionId>v</VersionId><ETag>"abc"</ETag><Size>20</Size></Version>` +
 		`<Version><Key>%FF</Key><ETag>def</ETag><Size>30</Size></Version><EncodingType>url</EncodingType></ListVersionsResult>`
 	var got []listEntry
-	if _, err := rewriteListing([]byte(body), func(e listEntry) (int64, error) {
+	if _, err := rewriteListing([]byte(body), "", func(e listEntry) (int64, error) {
 		got = append(got, e)
 		return 0, nil
 	}); err != nil {
@@ -119,7 +119,7 @@ func TestRewriteListingTellsEntries(t *testing.T) {
 // Pages are joined as if the store had given one: entries in order, the end where the second has it, keys counted.
 func TestJoinListings(t *testing.T) {
 	rewrite := func(body string) *listingPage {
-		page, err := rewriteListing([]byte(body), lessTen)
+		page, err := rewriteListing([]byte(body), "", lessTen)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -189,7 +189,7 @@ func TestRewriteListingRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got, err := rewriteListing([]byte(tt.body), lessTen); err == nil {
+			if got, err := rewriteListing([]byte(tt.body), "", lessTen); err == nil {
 				t.Errorf("became %s", got.body)
 			}
 		})
@@ -380,7 +380,7 @@ func FuzzRewriteListing(f *testing.F) {
 	f.Add(`<ListVersionsResult><Version><Key><![CDATA[<]]></Key><VersionId/><Size>8</Size></Version><DeleteMarker><Key>k</Key></DeleteMarker></ListVersionsResult>`)
 	f.Add(`<x:ListBucketResult><x:Contents a="1"><Size>5</Size><Key>k</Key><Owner><Size>x</Size></Owner></x:Contents></x:ListBucketResult> <!--c-->`)
 	f.Fuzz(func(t *testing.T, body string) {
-		page, err := rewriteListing([]byte(body), func(e listEntry) (int64, error) { return e.Size / 2, nil })
+		page, err := rewriteListing([]byte(body), "", func(e listEntry) (int64, error) { return e.Size / 2, nil })
 		if err != nil {
 			return
 		}

@@ -231,17 +231,18 @@ func (p *Proxy) listVersions(own *request, prefix string) ([]listedVersion, erro
 	}
 }
 
-// versionPage is a page of ListObjectVersions.
+// versionPage is a page of ListObjectVersions or ListObjectsV2.
 type versionPage struct {
 	IsTruncated         bool
 	NextKeyMarker       string
 	NextVersionIDMarker string `xml:"NextVersionIdMarker"`
+	Contents            []listedVersion
 	Version             []listedVersion
 	DeleteMarker        []listedVersion
 }
 
 func (page *versionPage) entries() []listedVersion {
-	return slices.Concat(page.Version, page.DeleteMarker)
+	return slices.Concat(page.Contents, page.Version, page.DeleteMarker)
 }
 
 func (p *Proxy) listVersionPage(own *request, query url.Values) (*versionPage, error) {
