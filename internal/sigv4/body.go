@@ -158,7 +158,7 @@ func (b *Body) checkContentMD5(sum []byte) error {
 		return nil
 	}
 	return newError("BadDigest", "The Content-MD5 you specified did not match what we received.",
-		Field{"ExpectedDigest", b.contentMD5.String()},
+		Field{"ExpectedDigest", hex.EncodeToString(b.contentMD5.Sum)}, // so S3 has it, and the other in base64
 		Field{"CalculatedDigest", checksum.Value{Algorithm: checksum.MD5, Sum: sum}.String()})
 }
 
