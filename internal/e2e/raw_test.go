@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -175,7 +176,12 @@ type answer struct {
 func (r *rig) send(t testing.TB, m message) answer {
 	t.Helper()
 	head, sent := m.wire(t, r.url)
-	c := r.dial(t)
+	return exchange(t, r.dial(t), m, head, sent)
+}
+
+// exchange sends a message as wire gave it, and reads the answer.
+func exchange(t testing.TB, c net.Conn, m message, head, sent string) answer {
+	t.Helper()
 	go func() {
 		_, err := io.WriteString(c, head+sent)
 		if tcp, ok := c.(*net.TCPConn); ok && err == nil && m.missing > 0 {
@@ -213,6 +219,8 @@ type framing struct {
 	trailer string // a header line, or empty
 	signed  bool
 	at      time.Time
+	secret  string // and region, if they are not the rig's
+	region  string
 }
 
 // frames returns a body in aws-chunked framing. See "Signature calculations for the Authorization header: Transferring a
@@ -247,8 +255,8 @@ func (f framing) frames(plain []byte) body {
 // sign continues a signature.
 func (f framing) sign(kind, previous string, hashes ...string) string {
 	at := f.at.UTC()
-	scope := at.Format("20060102") + "/" + region + "/s3/aws4_request"
-	key := []byte("AWS4" + secretKey)
+	scope := at.Format("20060102") + "/" + cmp.Or(f.region, region) + "/s3/aws4_request"
+	key := []byte("AWS4" + cmp.Or(f.secret, secretKey))
 	for part := range strings.SplitSeq(scope, "/") {
 		key = mac(key, part)
 	}
