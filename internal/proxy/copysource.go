@@ -80,8 +80,6 @@ func copyFailure(err error) error {
 		return newError("InvalidRequest", "The source of a copy request may not specifically refer to a delete marker by version id.")
 	case "InvalidRange":
 		return newError("InvalidArgument", "The requested range is not satisfiable", errorField{"ArgumentName", "x-amz-copy-source-range"})
-	case "MethodNotAllowed":
-		return newError("InvalidRequest", "The source of a copy request may not specifically refer to a delete marker by version id.")
 	}
 	return err
 }
