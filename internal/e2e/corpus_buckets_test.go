@@ -30,7 +30,7 @@ func bucketProbes(*testing.T) []probe {
 	set := func(what string, bodies ...string) {
 		add(get("?" + what))
 		for _, body := range append(bodies, "", "nonsense", "<Other/>", "<Other>") {
-			add(put("?"+what, body, "Content-MD5: {{md5}}").as("PUT ?"+what+"; "+cut(body, 300)), get("?"+what))
+			add(put("?"+what, body, "Content-MD5: {{md5}}").as("PUT ?"+what+"; "+shorten(body, 300)), get("?"+what))
 		}
 		add(put("?"+what, bodies[0], "Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==").as("PUT ?"+what+" wrong digest"), put("?"+what, bodies[0]).as("PUT ?"+what+" no digest"), get("?"+what), put("@/none-such-bucket?"+what, bodies[0], "Content-MD5: {{md5}}").as("PUT none-such-bucket ?"+what), get("@/none-such-bucket?"+what),
 			del("?"+what), get("?"+what), post("?"+what, "x"), head("?"+what), get("?"+what+"&"+what), get("?"+what+"=x"), get("?"+what+"&unknown=x"))
@@ -65,7 +65,7 @@ func bucketProbes(*testing.T) []probe {
 	set("metadataTable", "<x/>")
 	set("abac", "<x/>")
 	for _, body := range append(tags, "", "nonsense") {
-		add(put("key?tagging", body, "Content-MD5: {{md5}}").as("PUT key?tagging; "+cut(body, 300)), get("key?tagging"), head("key"))
+		add(put("key?tagging", body, "Content-MD5: {{md5}}").as("PUT key?tagging; "+shorten(body, 300)), get("key?tagging"), head("key"))
 	}
 	add(put("none?tagging", tags[0], "Content-MD5: {{md5}}"), del("key?tagging"), get("key?tagging"), del("none?tagging"), post("key?tagging", "x"), head("key?tagging"))
 	for _, what := range []string{"legal-hold", "retention"} {

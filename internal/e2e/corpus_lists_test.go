@@ -74,7 +74,7 @@ func deletionProbes(*testing.T) []probe {
 		"<Delete><Object><Key>a</Key></Object><Object><Key>a</Key></Object></Delete>", object("<Key>../x</Key>"), object("<Key>d/</Key>"), many(1000), many(1001),
 	} {
 		probes = append(probes, put("a", "body of a").as("PUT"), put("b", "body of b").as("PUT"),
-			post("?delete", body, "Content-MD5: {{md5}}").as(fmt.Sprintf("POST ?delete; %s", cut(strings.ReplaceAll(body, "\n", ""), 120))), get("?list-type=2").as("list").after(fmt.Sprint(i)))
+			post("?delete", body, "Content-MD5: {{md5}}").as(fmt.Sprintf("POST ?delete; %s", shorten(strings.ReplaceAll(body, "\n", ""), 120))), get("?list-type=2").as("list").after(fmt.Sprint(i)))
 	}
 	body := object("<Key>none</Key>")
 	return append(probes,

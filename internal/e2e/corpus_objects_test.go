@@ -94,7 +94,7 @@ func objectProbes(*testing.T) []probe {
 		{"Range: bytes=0-1"},
 	} {
 		key := fmt.Sprintf("object%d", i)
-		what := cut(strings.Join(headers, "; "), 70)
+		what := shorten(strings.Join(headers, "; "), 70)
 		probes = append(probes,
 			put(key, "body of "+key, headers...).as("PUT; "+what),
 			get(key).as("GET").after(what), head(key).as("HEAD").after(what), get(key+"?tagging").as("GET ?tagging").after(what),
@@ -143,7 +143,7 @@ func manyTags(n int) string {
 	return strings.Join(tags, "&")
 }
 
-func cut(s string, n int) string { return s[:min(n, len(s))] }
+func shorten(s string, n int) string { return s[:min(n, len(s))] }
 
 // rangeProbes: every form of range, on objects of no, one and several frames.
 func rangeProbes(*testing.T) []probe {
@@ -227,7 +227,7 @@ func keyProbes(*testing.T) []probe {
 	var probes []probe
 	for i, key := range append(oddKeys(), strings.Repeat("k", 255), strings.Repeat("k", 256), strings.Repeat("k/", 513), "a/../../b", "../a", "..", "\x00", "a\x00b") {
 		path := escapedKey(key)
-		what := fmt.Sprintf("%q", cut(key, 30))
+		what := fmt.Sprintf("%q", shorten(key, 30))
 		most := []probe{
 			put(path, fmt.Sprintf("body %d", i)).as("PUT"), get(path).as("GET"), head(path).as("HEAD"), get(path, "Range: bytes=0-1").as("GET range"), get(everyByte(key)).as("GET, all of it encoded"),
 			get("?list-type=2&encoding-type=url").as("list encoded"), put("copy", "", "X-Amz-Copy-Source: {{bucket}}/"+path).as("copy from"), del(path).as("DELETE"),

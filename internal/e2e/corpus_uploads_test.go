@@ -17,7 +17,7 @@ func uploadProbes(*testing.T) []probe {
 		add(put(fmt.Sprintf("%s?partNumber=%d&uploadId={{upload %s}}", key, n, key), body, headers...))
 	}
 	finish := func(key, body string, headers ...string) {
-		add(post(key+"?uploadId={{upload "+key+"}}", body, headers...).as("complete " + key + "; " + cut(strings.Join(append(headers, body), "; "), 100)))
+		add(post(key+"?uploadId={{upload "+key+"}}", body, headers...).as("complete " + key + "; " + shorten(strings.Join(append(headers, body), "; "), 100)))
 	}
 	list := func(key, query string) { add(get(key + "?uploadId={{upload " + key + "}}" + query)) }
 	five := func(from int) string { return string(pattern(mib5 + from)[from:]) }
@@ -106,7 +106,7 @@ func uploadProbes(*testing.T) []probe {
 		{"Content-MD5: {{md5}}"}, {"Content-MD5: AAAAAAAAAAAAAAAAAAAAAA=="}, {"Content-MD5: nonsense"}, {"X-Amz-Checksum-Crc32: {{crc32}}"}, {"X-Amz-Checksum-Crc32: AAAAAA=="}, {"X-Amz-Checksum-Sha256: {{sha256}}"}, {"X-Amz-Content-Sha256: " + sha256hex("x")}, {"X-Amz-Content-Sha256: UNSIGNED-PAYLOAD"},
 		{"X-Amz-Meta-A: 1"}, {"X-Amz-Server-Side-Encryption: AES256"}, {"X-Amz-Server-Side-Encryption-Customer-Algorithm: AES256"}, {"Content-Type: text/plain"}, {"If-Match: *"}, {"If-None-Match: *"}, {"X-Amz-Storage-Class: STANDARD"}, {"X-Amz-Unknown: x"},
 	} {
-		part("parts", 1, "a part with "+cut(headers[0], 40), headers...)
+		part("parts", 1, "a part with "+shorten(headers[0], 40), headers...)
 	}
 	list("parts", "")
 	for _, q := range []string{"", "&prefix=p", "&prefix=parts", "&prefix=none", "&delimiter=a", "&delimiter=%2F", "&max-uploads=0", "&max-uploads=1", "&max-uploads=1001", "&max-uploads=-1", "&max-uploads=nonsense", "&key-marker=bad", "&key-marker=parts", "&key-marker=zzz", "&upload-id-marker=x", "&key-marker=bad&upload-id-marker={{upload bad}}",
