@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/sseproxy/sseproxy/internal/checksum"
 	"github.com/sseproxy/sseproxy/internal/testbed"
 )
 
@@ -220,6 +221,10 @@ func TestUnknownRequests(t *testing.T) {
 	form := "--b\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nkey\r\n--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nplaintext\r\n--b--\r\n"
 	post := message{method: http.MethodPost, target: "/" + r.bucket, hash: sha256hex(form), body: text(form), header: map[string]string{"Content-Type": "multipart/form-data; boundary=b"}}
 	long := strings.Repeat("k", 1025)
+	document := pattern(2<<20 + 1) // longer than any that is passed on
+	large := r.putMessage("", sha256hex(document), text(document))
+	endless := r.streamed("", unsignedTrailer, document, checksum.CRC32)
+	delete(endless.header, "X-Amz-Decoded-Content-Length")
 	for name, try := range map[string]spoiled{
 		"a new sub-resource":            {to(put, "PUT", "/key?newfeature"), unknown, "NotImplemented"},
 		"a new sub-resource and value":  {to(put, "PUT", "/key?newfeature=1"), unknown, "NotImplemented"},
@@ -238,6 +243,8 @@ func TestUnknownRequests(t *testing.T) {
 		"a key of 513 letters ü":        {to(put, "PUT", "/"+strings.Repeat("%C3%BC", 513)), bad, "KeyTooLongError"},
 		"2049 bytes of metadata":        {put.with("X-Amz-Meta-A", strings.Repeat("v", 2048)), bad, "MetadataTooLarge"},
 		"much metadata":                 {put.with("X-Amz-Meta-A", strings.Repeat("v", 1024)).with("X-Amz-Meta-B", strings.Repeat("v", 1023)), bad, "MetadataTooLarge"},
+		"a large document":              {to(large, "PUT", "?tagging"), bad, "MaxMessageLengthExceeded"},
+		"one that does not say so":      {to(endless, "PUT", "?tagging"), bad, "MaxMessageLengthExceeded"},
 		"a NUL in the key":              {to(put, "PUT", "/a%00b"), bad, "InvalidURI"},
 		"a bucket name that cannot be":  {message{method: "GET", target: "/a..b/key", hash: sha256hex("")}, bad, "InvalidBucketName"},
 		"a bucket name with encoding":   {message{method: "GET", target: "/a%2Fb/key", hash: sha256hex("")}, bad, "InvalidBucketName"},
