@@ -137,6 +137,7 @@ func TestUpstreamError(t *testing.T) {
 		{"our envelope", 400, `<Error><Code>InvalidArgument</Code><ArgumentName>X-Amz-Meta-SSEproxy</ArgumentName><ArgumentValue>AAAA</ArgumentValue></Error>`, "InternalError", 500, nil},
 		{"301", 301, `<Error><Code>PermanentRedirect</Code><Endpoint>b.s3.eu.amazonaws.com</Endpoint></Error>`, "InternalError", 500, nil},
 		{"307", 307, ``, "InternalError", 500, nil},
+		{"302", 302, `<Error><Code>NoSuchKey</Code></Error>`, "InternalError", 500, nil},
 		{"a redirect in a 200", 200, `<Error><Code>TemporaryRedirect</Code></Error>`, "InternalError", 500, nil},
 	}
 	for _, tt := range tests {
