@@ -3,8 +3,10 @@ package e2e_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"log"
 	"net/http"
@@ -857,6 +859,7 @@ func TestNoState(t *testing.T) {
 func TestUploadDeclares(t *testing.T) {
 	r := newRig(t, testbed.Store(t), options{})
 	plain := append(pattern(mib5), pattern(100)...)
+	composite := sumOf(checksum.CRC32, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(plain[:mib5])), crc32.ChecksumIEEE(plain[mib5:])))
 	type input = s3.CompleteMultipartUploadInput
 	for what, try := range map[string]struct {
 		create s3.CreateMultipartUploadInput
@@ -869,7 +872,71 @@ func TestUploadDeclares(t *testing.T) {
 		},
 		"a part's malformed SHA-256": {
 			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmSha256},
-			func(_ *input, parts []types.CompletedPart) { parts[1].ChecksumSHA256 = ptr("AAAA") }, "InvalidPart",
+			func(_ *input, parts []types.CompletedPart) { parts[1].ChecksumSHA256 = ptr("AAAA") }, "InvalidArgument",
+		},
+		"two checksums of a part": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmSha256},
+			func(_ *input, parts []types.CompletedPart) { parts[1].ChecksumCRC32 = ptr("AAAAAA==") }, "InvalidArgument",
+		},
+		"a part's checksum in another algorithm": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmSha256},
+			func(_ *input, parts []types.CompletedPart) {
+				parts[1].ChecksumSHA256, parts[1].ChecksumCRC32 = nil, ptr(sumOf(checksum.CRC32, plain[mib5:]))
+			}, "BadDigest",
+		},
+		"no ETag": {
+			s3.CreateMultipartUploadInput{},
+			func(_ *input, parts []types.CompletedPart) { parts[0].ETag = nil }, "MalformedXML",
+		},
+		"no number": {
+			s3.CreateMultipartUploadInput{},
+			func(_ *input, parts []types.CompletedPart) { parts[0].PartNumber = nil }, "MalformedXML",
+		},
+		"a number below 1": {
+			s3.CreateMultipartUploadInput{},
+			func(_ *input, parts []types.CompletedPart) { parts[0].PartNumber = ptr(int32(-1)) }, "InvalidArgument",
+		},
+		"the right size": {
+			s3.CreateMultipartUploadInput{},
+			func(in *input, _ []types.CompletedPart) { in.MpuObjectSize = ptr(int64(len(plain))) }, "",
+		},
+		"another size": {
+			s3.CreateMultipartUploadInput{},
+			func(in *input, _ []types.CompletedPart) { in.MpuObjectSize = ptr(int64(len(plain) + 1)) }, "InvalidRequest",
+		},
+		"a size below 0": {
+			s3.CreateMultipartUploadInput{},
+			func(in *input, _ []types.CompletedPart) { in.MpuObjectSize = ptr(int64(-1)) }, "InvalidRequest",
+		},
+		"no such type": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmSha256},
+			func(in *input, _ []types.CompletedPart) { in.ChecksumType = "HALF_OBJECT" }, "InvalidRequest",
+		},
+		"a type in lower case": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: "crc32", ChecksumType: "full_object"},
+			func(in *input, _ []types.CompletedPart) { in.ChecksumType = "Full_Object" }, "",
+		},
+		"two checksums of the whole": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject},
+			func(in *input, _ []types.CompletedPart) {
+				in.ChecksumCRC32, in.ChecksumCRC32C = ptr(sumOf(checksum.CRC32, plain)), ptr(sumOf(checksum.CRC32C, plain))
+			}, "InvalidRequest",
+		},
+		"a whole's checksum of parts": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject},
+			func(in *input, _ []types.CompletedPart) { in.ChecksumCRC32 = ptr(sumOf(checksum.CRC32, plain) + "-2") }, "InvalidRequest",
+		},
+		"a checksum of parts": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32},
+			func(in *input, _ []types.CompletedPart) { in.ChecksumCRC32 = ptr(composite + "-2") }, "",
+		},
+		"a checksum of another number of parts": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32},
+			func(in *input, _ []types.CompletedPart) { in.ChecksumCRC32 = ptr(composite + "-3") }, "BadDigest",
+		},
+		"a checksum of no number of parts": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32},
+			func(in *input, _ []types.CompletedPart) { in.ChecksumCRC32 = ptr(composite + "-x") }, "InvalidRequest",
 		},
 		"a part's SHA-256 left out": {
 			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmSha256},
@@ -935,18 +1002,49 @@ func TestUploadDeclares(t *testing.T) {
 		}
 	}
 
+	// The ETags that ListParts shows tell no checksum.
+	b := &begun{key: "bare ETags"}
+	b.id = r.startUpload(t, b.key, s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject})
+	r.sendPart(t, b.key, b.id, 1, plain, "")
+	testbed.Must(r.complete(t, b.key, b.id, r.bare(t, b)...))(t)
+	if head := r.headSums(t, b.key); head.ChecksumCRC32 != nil || head.ChecksumCRC64NVME != nil {
+		t.Errorf("%s: shown %v, %v", b.key, head.ChecksumCRC32, head.ChecksumCRC64NVME)
+	}
+}
+
+func (r *rig) headSums(t testing.TB, key string) *s3.HeadObjectOutput {
+	t.Helper()
+	return testbed.Must(r.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &r.bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled}))(t)
+}
+
+// TestUploadOfPartsWithoutChecksum: the proxy adds up a checksum of the whole object by itself; of a composite one, each part must bring its own.
+func TestUploadOfPartsWithoutChecksum(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{})
 	silent := r.newClient(t, func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
-	for what, client := range map[string]*s3.Client{"bare ETags": r.client, "no checksums": silent} {
-		id := r.startUpload(t, what, s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject})
-		out := testbed.Must(client.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: &r.bucket, Key: &what, UploadId: &id, PartNumber: ptr(int32(1)), Body: bytes.NewReader(plain)}))(t)
-		parts := []types.CompletedPart{{PartNumber: ptr(int32(1)), ETag: out.ETag}}
-		if what == "bare ETags" {
-			parts = r.bare(t, &begun{key: what, id: id})
+	send := func(key string, create s3.CreateMultipartUploadInput, number int, body []byte) (string, *s3.UploadPartOutput, error) {
+		id := r.startUpload(t, key, create)
+		out, err := silent.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: &r.bucket, Key: &key, UploadId: &id, PartNumber: ptr(int32(number)), Body: bytes.NewReader(body)})
+		return id, out, err
+	}
+	plain := pattern(mib5)
+	for _, number := range []int{1, 10000} {
+		id, out, err := send("whole", s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c, ChecksumType: types.ChecksumTypeFullObject}, number, plain)
+		if err != nil {
+			t.Fatal(err)
 		}
-		testbed.Must(r.complete(t, what, id, parts...))(t)
-		head := testbed.Must(r.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &r.bucket, Key: &what, ChecksumMode: types.ChecksumModeEnabled}))(t)
-		if head.ChecksumCRC32 != nil || what == "bare ETags" && head.ChecksumCRC64NVME != nil {
-			t.Errorf("%s: shown %v, %v", what, head.ChecksumCRC32, head.ChecksumCRC64NVME)
+		want := sumOf(checksum.CRC32C, plain)
+		if out.ChecksumCRC32C == nil || *out.ChecksumCRC32C != want {
+			t.Errorf("part %d: shown %v, want %s", number, out.ChecksumCRC32C, want)
 		}
+		testbed.Must(r.complete(t, "whole", id, types.CompletedPart{PartNumber: ptr(int32(number)), ETag: out.ETag}))(t)
+		if head := r.headSums(t, "whole"); head.ChecksumCRC32C == nil || *head.ChecksumCRC32C != want {
+			t.Errorf("the object: shown %v, want %s", head.ChecksumCRC32C, want)
+		}
+	}
+	_, _, err := send("composite", s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c}, 1, plain)
+	wantCode(t, err, "InvalidRequest")
+	for _, kind := range []types.ChecksumType{"HALF_OBJECT", ""} {
+		_, err := r.client.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: ptr("key"), ChecksumType: kind, ChecksumAlgorithm: "CRC16"})
+		wantCode(t, err, "InvalidRequest")
 	}
 }

@@ -33,7 +33,8 @@ const (
 type listedPart struct {
 	PartNumber int
 	ETag       string
-	Checksums  []textElement `xml:",any"`
+	Checksums  []textElement  `xml:",any"`
+	sum        checksum.Value // that they declare; zero if none
 }
 
 // textElement is an XML element with text.
@@ -42,24 +43,41 @@ type textElement struct {
 	Text    string `xml:",chardata"`
 }
 
-// sum returns the checksum under a; zero if the part names none.
-func (l listedPart) sum(a checksum.Algorithm) (checksum.Value, error) {
+// parseSum reads the checksum that the part declares, of which there may be one.
+func (l *listedPart) parseSum() error {
+	var said string
 	for _, e := range l.Checksums {
-		if a != 0 && strings.EqualFold(e.XMLName.Local, "Checksum"+a.String()) {
-			return checksum.Parse(a, strings.TrimSpace(e.Text))
+		name, _ := strings.CutPrefix(e.XMLName.Local, "Checksum")
+		a, ok := checksum.ByName(name)
+		if !ok {
+			continue
+		}
+		more := l.sum.Algorithm != 0
+		text := strings.TrimSpace(e.Text)
+		said += a.String() + ":" + text + ";"
+		var err error
+		if l.sum, err = checksum.Parse(a, text); more {
+			return invalidPartSum(said)
+		} else if err != nil {
+			return invalidPartSum(text)
 		}
 	}
-	return checksum.Value{}, nil
+	return nil
+}
+
+func invalidPartSum(said string) error {
+	return newError("InvalidArgument", "Invalid Base64 or multiple checksums present in request",
+		errorField{"ArgumentName", "Checksum"}, errorField{"ArgumentValue", said})
 }
 
 // completion gathers what CompleteMultipartUpload decides.
 type completion struct {
 	upload  *upload
+	said    saidWhole
 	listed  []listedPart
 	tags    []partTag
 	trailer envelope.Trailer
-	sums    []checksum.Value // of the parts, as the client repeats them
-	stash   *target          // of the last part, where it must be joined with the trailer
+	stash   *target // of the last part, where it must be joined with the trailer
 }
 
 // completeMultipartUpload checks what S3 checks, in plaintext terms, and lets the store put the parts together with the
@@ -73,8 +91,12 @@ func (p *Proxy) completeMultipartUpload(q *request) error {
 	if err != nil {
 		return err
 	}
+	said, err := parseSaid(q.header)
+	if err != nil {
+		return err
+	}
 	var done *completed
-	if err := q.whileAlive(p.cfg.AlivePause, func() (err error) { done, err = p.completeOnce(q, listed); return err }); err != nil {
+	if err := q.whileAlive(p.cfg.AlivePause, func() (err error) { done, err = p.completeOnce(q, said, listed); return err }); err != nil {
 		return err
 	}
 	copyResponse(q.w.Header(), done.header, writeResponse)
@@ -91,8 +113,8 @@ type completed struct {
 }
 
 // completeOnce completes an upload, or finds that this very request has completed it before.
-func (p *Proxy) completeOnce(q *request, listed []listedPart) (*completed, error) {
-	done, failure := p.complete(q, listed)
+func (p *Proxy) completeOnce(q *request, said saidWhole, listed []listedPart) (*completed, error) {
+	done, failure := p.complete(q, said, listed)
 	if !hasCode(failure, "NoSuchUpload") && !hasCode(failure, "InvalidPart") && !errors.Is(failure, errBusy) {
 		return done, failure
 	}
@@ -112,14 +134,14 @@ func (p *Proxy) completeOnce(q *request, listed []listedPart) (*completed, error
 // errBusy: the store's answers contradict each other, as they do when another Complete comes between.
 var errBusy = newError("SlowDown", "Another CompleteMultipartUpload of the same upload is under way. Please try again.")
 
-func (p *Proxy) complete(q *request, listed []listedPart) (*completed, error) {
+func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*completed, error) {
 	u, err := p.loadUpload(q)
 	if err != nil {
 		return nil, err
 	}
 	for attempt := 1; ; attempt++ {
 		began := time.Now()
-		c := &completion{upload: u, listed: listed}
+		c := &completion{upload: u, said: said, listed: listed}
 		if err := p.checkParts(q, c); err != nil {
 			return nil, err
 		}
@@ -181,22 +203,85 @@ func parseComplete(body []byte) ([]listedPart, error) {
 		Part    []listedPart `xml:"Part"`
 	}
 	if err := xml.Unmarshal(body, &doc); err != nil {
-		return nil, newError("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return nil, errMalformedXML
 	}
 	if len(doc.Part) == 0 {
 		return nil, newError("InvalidRequest", "You must specify at least one part")
 	}
 	previous := 0
-	for _, part := range doc.Part {
-		if part.PartNumber < 1 || part.PartNumber > envelope.MaxParts {
-			return nil, newError("InvalidArgument", "PartNumber must be >= 1 and <= 10000")
-		}
-		if part.PartNumber <= previous {
+	for i := range doc.Part {
+		part := &doc.Part[i]
+		switch {
+		case part.ETag == "" || part.PartNumber == 0:
+			return nil, errMalformedXML
+		case part.PartNumber < 1 || part.PartNumber > envelope.MaxParts:
+			return nil, badPartNumber(part.PartNumber)
+		case part.PartNumber <= previous:
 			return nil, newError("InvalidPartOrder", "The list of parts was not in ascending order. Parts must be ordered by part number.")
+		}
+		if err := part.parseSum(); err != nil {
+			return nil, err
 		}
 		previous = part.PartNumber
 	}
 	return doc.Part, nil
+}
+
+var errMalformedXML = newError("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+
+func badPartNumber(number int) error {
+	message := "PartNumber must be >= 1"
+	if number > envelope.MaxParts {
+		message += " and <= 10000"
+	}
+	return newError("InvalidArgument", message, errorField{"ArgumentName", "PartNumber"}, errorField{"ArgumentValue", strconv.Itoa(number)})
+}
+
+// saidWhole is what the headers of a CompleteMultipartUpload say of the whole object.
+type saidWhole struct {
+	size int64          // -1: nothing
+	kind string         // FULL_OBJECT, COMPOSITE, or nothing
+	sum  checksum.Value // zero: nothing
+	of   string         // the number of parts, which stands behind a COMPOSITE checksum
+}
+
+func parseSaid(h http.Header) (s saidWhole, err error) {
+	s.size = -1
+	if size := h.Get("X-Amz-Mp-Object-Size"); size != "" {
+		if s.size, err = strconv.ParseInt(size, 10, 64); err != nil {
+			return s, newError("InvalidRequest", "Value for x-amz-mp-object-size header is invalid: '"+size+"'")
+		}
+		if s.size < 0 {
+			return s, newError("InvalidRequest", "Value for x-amz-mp-object-size header is less than zero: '"+size+"'")
+		}
+	}
+	if s.kind, err = checksumType(h); err != nil {
+		return s, err
+	}
+	for name := range h {
+		a, ok := checksum.ByHeader(name)
+		if !ok {
+			continue
+		}
+		if s.sum.Algorithm != 0 {
+			return s, newError("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+		}
+		sum, of, composite := strings.Cut(h.Get(name), "-")
+		if s.sum, err = checksum.Parse(a, sum); err != nil || composite && !isPartCount(of) {
+			return s, invalidHeader(a.Header())
+		}
+		s.of = of
+	}
+	return s, nil
+}
+
+func isPartCount(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && strconv.FormatUint(n, 10) == s
+}
+
+func invalidHeader(name string) error {
+	return newError("InvalidRequest", "Value for "+name+" header is invalid.")
 }
 
 // checkParts compares the list with what the store has, and fills in sizes and attempts.
@@ -286,29 +371,20 @@ func (p *Proxy) findStash(q *request, k uploadKey, l listedPart, tag *partTag) (
 
 // checkWhole checks what the client says of the whole object, and completes the trailer.
 func (c *completion) checkWhole(q *request) error {
-	size := c.trailer.Size()
-	if said := q.header.Get("X-Amz-Mp-Object-Size"); said != "" && said != strconv.FormatInt(size, 10) {
-		return newError("InvalidRequest", fmt.Sprintf("The provided 'x-amz-mp-object-size' header value %s does not match what was computed: %d", said, size))
+	if size := c.trailer.Size(); c.said.size >= 0 && c.said.size != size {
+		return newError("InvalidRequest", fmt.Sprintf("The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d", c.said.size, size))
 	}
 	c.trailer.UploadIDHash = sha256.Sum256([]byte(c.upload.id))
 	c.combineCRC()
 	a := c.upload.state.Checksum
-	for i, l := range c.listed {
-		sum, err := l.sum(a)
-		switch {
-		case err != nil || sum.Sum != nil && !c.tags[i].bare && !c.tags[i].matches(sum):
-			return invalidPart(q, l)
-		case sum.Sum == nil && c.upload.state.Type == envelope.Composite:
-			return newError("InvalidRequest", fmt.Sprintf("The upload was created using a %s checksum. The complete request must include the checksum for each part. "+
-				"It was missing for part %d in the request.", strings.ToLower(a.String()), l.PartNumber))
-		}
-		if sum.Sum != nil {
-			c.trailer.Parts[i].Checksum = sum.Sum
-		}
-		c.sums = append(c.sums, sum)
-	}
 	if a == 0 {
-		return c.checkDeclared(q, crcValue(c.trailer.CRC), c.trailer.HasCRC)
+		return c.checkDeclared(crcValue(c.trailer.CRC), c.trailer.HasCRC)
+	}
+	for i, l := range c.listed {
+		if err := c.checkSum(q, i); err != nil {
+			return err
+		}
+		c.trailer.Parts[i].Checksum = l.sum.Sum
 	}
 	whole, known := c.wholeChecksum(a)
 	if known {
@@ -318,7 +394,24 @@ func (c *completion) checkWhole(q *request) error {
 			c.trailer.Parts[i].Checksum = nil
 		}
 	}
-	return c.checkDeclared(q, whole, known)
+	return c.checkDeclared(whole, known)
+}
+
+// checkSum compares the checksum that the list has for a part.
+func (c *completion) checkSum(q *request, i int) error {
+	l, a := c.listed[i], c.upload.state.Checksum
+	switch {
+	case l.sum.Sum == nil && c.upload.state.Type == envelope.Composite:
+		return newError("InvalidRequest", fmt.Sprintf("The upload was created using a %s checksum. The complete request must include the checksum for each part. "+
+			"It was missing for part %d in the request.", strings.ToLower(a.String()), l.PartNumber))
+	case l.sum.Sum == nil:
+		return nil
+	case l.sum.Algorithm != a:
+		return newError("BadDigest", fmt.Sprintf("The %s you specified for part %d did not match what we received.", strings.ToLower(l.sum.Algorithm.String()), l.PartNumber))
+	case !c.tags[i].bare && !c.tags[i].matches(l.sum):
+		return invalidPart(q, l)
+	}
+	return nil
 }
 
 // combineCRC computes the object's CRC from those of its parts, where all are known.
@@ -337,8 +430,8 @@ func (c *completion) combineCRC() {
 func (c *completion) wholeChecksum(a checksum.Algorithm) (checksum.Value, bool) {
 	if c.upload.state.Type == envelope.Composite {
 		h := a.New()
-		for _, sum := range c.sums {
-			h.Write(sum.Sum)
+		for _, l := range c.listed {
+			h.Write(l.sum.Sum)
 		}
 		return checksum.Value{Algorithm: a, Sum: h.Sum(nil)}, true
 	}
@@ -356,27 +449,24 @@ func (c *completion) wholeChecksum(a checksum.Algorithm) (checksum.Value, bool) 
 }
 
 // checkDeclared compares a checksum of the whole object that came with the request.
-func (c *completion) checkDeclared(q *request, whole checksum.Value, known bool) error {
-	mode := checksumTypeNames[c.upload.state.Type]
+func (c *completion) checkDeclared(whole checksum.Value, known bool) error {
+	kind := checksumTypeNames[c.upload.state.Type]
 	if c.upload.state.Checksum == 0 {
-		mode = checksumTypeNames[envelope.FullObject] // of the CRC64NVME that S3 computes then
+		kind = checksumTypeNames[envelope.FullObject] // of the CRC64NVME that S3 computes then
 	}
-	if kind := q.header.Get("X-Amz-Checksum-Type"); kind != "" && kind != mode {
-		return newError("InvalidRequest", "The upload was created using the "+mode+" checksum mode. The complete request must use the same checksum mode.")
+	if c.said.kind != "" && c.said.kind != kind {
+		return newError("InvalidRequest", "The upload was created using the "+kind+" checksum mode. The complete request must use the same checksum mode.")
 	}
-	for name, values := range q.header {
-		a, ok := checksum.ByHeader(name)
-		if !ok {
-			continue
-		}
-		said, _, _ := strings.Cut(values[0], "-")
-		sum, err := checksum.Parse(a, said)
-		if err != nil {
-			return newError("InvalidRequest", "Value for "+a.Header()+" header is invalid.")
-		}
-		if !known || whole.Algorithm != a || !bytes.Equal(whole.Sum, sum.Sum) {
-			return newError("BadDigest", fmt.Sprintf("The %s you specified did not match the calculated checksum.", a))
-		}
+	if c.said.sum.Sum == nil {
+		return nil
+	}
+	a := c.said.sum.Algorithm
+	if c.said.of != "" && c.upload.state.Type != envelope.Composite {
+		return invalidHeader(a.Header())
+	}
+	counted := c.said.of == "" || c.said.of == strconv.Itoa(len(c.listed))
+	if !known || whole.Algorithm != a || !bytes.Equal(whole.Sum, c.said.sum.Sum) || !counted {
+		return newError("BadDigest", fmt.Sprintf("The %s you specified did not match the calculated checksum.", a))
 	}
 	return nil
 }

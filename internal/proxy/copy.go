@@ -202,7 +202,7 @@ func (p *Proxy) provideChecksum(q, source *request, o *sealedObject) error {
 	}
 	a, ok := checksum.ByName(name)
 	if !ok {
-		return newError("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+		return errNoSuchAlgorithm
 	}
 	if o.sum.Algorithm == a {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -80,7 +81,11 @@ var checksumTypeNames = map[envelope.ChecksumType]string{envelope.FullObject: "F
 // declaredChecksum reads which checksum the parts of an upload will have. S3's defaults: COMPOSITE, but FULL_OBJECT for
 // CRC64NVME, which has no other; hashes have no FULL_OBJECT.
 func declaredChecksum(h http.Header) (s uploadState, err error) {
-	name, kind := h.Get("X-Amz-Checksum-Algorithm"), h.Get("X-Amz-Checksum-Type")
+	kind, err := checksumType(h)
+	if err != nil {
+		return s, err
+	}
+	name := h.Get("X-Amz-Checksum-Algorithm")
 	if name == "" {
 		if kind != "" {
 			return s, newError("InvalidRequest", "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
@@ -89,17 +94,28 @@ func declaredChecksum(h http.Header) (s uploadState, err error) {
 	}
 	a, ok := checksum.ByName(name)
 	if !ok {
-		return s, newError("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+		return s, errNoSuchAlgorithm
 	}
 	s.Checksum, s.Type = a, envelope.Composite
 	if kind == "FULL_OBJECT" || kind == "" && a == checksum.CRC64NVME {
 		s.Type = envelope.FullObject
 	}
-	mismatch := s.Type == envelope.FullObject && !a.CanCombine() || s.Type == envelope.Composite && a == checksum.CRC64NVME
-	if mismatch || kind != "" && kind != "FULL_OBJECT" && kind != "COMPOSITE" {
+	if s.Type == envelope.FullObject && !a.CanCombine() || s.Type == envelope.Composite && a == checksum.CRC64NVME {
 		return s, newError("InvalidRequest", fmt.Sprintf("The %s checksum type cannot be used with the %s checksum algorithm.", kind, strings.ToLower(name)))
 	}
 	return s, nil
+}
+
+var errNoSuchAlgorithm = newError("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: "+
+	"[CRC32, CRC32C, CRC64NVME, MD5, SHA1, SHA256, SHA512, XXHASH128, XXHASH3, XXHASH64]")
+
+// checksumType reads x-amz-checksum-type, in upper or lower case.
+func checksumType(h http.Header) (string, error) {
+	kind := strings.ToUpper(h.Get("X-Amz-Checksum-Type"))
+	if kind != "" && kind != "FULL_OBJECT" && kind != "COMPOSITE" {
+		return "", invalidHeader("x-amz-checksum-type")
+	}
+	return kind, nil
 }
 
 // uploadPart seals one attempt of a part. Nothing is shared with other parts, replicas or attempts but the upload's state.
@@ -122,7 +138,8 @@ func (p *Proxy) uploadPart(q *request) error {
 	if err := u.checkAlgorithm(q); err != nil {
 		return err
 	}
-	sealer := u.dek.NewPartSealer(q.body, number, length)
+	summed := u.newSummed(q)
+	sealer := u.dek.NewPartSealer(summed, number, length)
 	if err := sealer.Prime(); err != nil {
 		return err
 	}
@@ -130,7 +147,7 @@ func (p *Proxy) uploadPart(q *request) error {
 	if err != nil {
 		return err
 	}
-	sum, _ := q.body.Checksum()
+	sum := summed.checksum(q)
 	h := q.w.Header()
 	h.Set("Etag", `"`+newPartTag(etag, sealer.Attempt(), sealer.CRC(), sum).String()+`"`)
 	h.Set(encryptionHeader, "AES256")
@@ -164,21 +181,48 @@ func checkPartSize(number int, length int64) error {
 	return nil
 }
 
-// checkAlgorithm refuses a part whose checksum is not the upload's.
+// checkAlgorithm refuses a part whose checksum is not the upload's. A part without one is good where the upload's is that of the
+// whole object: the proxy then adds it up itself.
 func (u *upload) checkAlgorithm(q *request) error {
-	sum, _ := q.body.Declared()
-	got := sum.Algorithm | q.body.TrailerAlgorithm() // one of them is 0
-	name := strings.ToLower(got.String())
-	switch {
-	case u.state.Checksum == 0 || got == u.state.Checksum:
+	want, got, name := u.state.Checksum, declaredAlgorithm(q), "null"
+	if got != 0 {
+		name = strings.ToLower(got.String())
+	}
+	if want == 0 || got == want || got == 0 && u.state.Type == envelope.FullObject {
 		return nil
-	case got == 0 && u.state.Type == envelope.FullObject:
-		return nil // the object's own is told of the whole
-	case got == 0:
-		name = "null"
 	}
 	return newError("InvalidRequest", fmt.Sprintf("Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
-		strings.ToLower(u.state.Checksum.String()), name))
+		strings.ToLower(want.String()), name))
+}
+
+func declaredAlgorithm(q *request) checksum.Algorithm {
+	sum, _ := q.body.Declared()
+	return sum.Algorithm | q.body.TrailerAlgorithm() // one of them is 0
+}
+
+// summed is a part's body that is added up in the upload's algorithm, if the client has left that out.
+type summed struct {
+	io.Reader
+	algorithm checksum.Algorithm // 0: none
+	hash      hash.Hash
+}
+
+func (u *upload) newSummed(q *request) *summed {
+	s := &summed{Reader: q.body}
+	if declaredAlgorithm(q) == 0 && u.state.Checksum != 0 {
+		s.algorithm, s.hash = u.state.Checksum, u.state.Checksum.New()
+		s.Reader = io.TeeReader(q.body, s.hash)
+	}
+	return s
+}
+
+// checksum returns the part's checksum, once it is read.
+func (s *summed) checksum(q *request) checksum.Value {
+	if s.hash != nil {
+		return checksum.Value{Algorithm: s.algorithm, Sum: s.hash.Sum(nil)}
+	}
+	sum, _ := q.body.Checksum()
+	return sum
 }
 
 // sendPart sends a part's frames to the store and returns the store's ETag. A short part, which may prove to be the last,
