@@ -126,7 +126,7 @@ func (p *Proxy) uploadPart(q *request) error {
 	}
 	length := q.body.Length()
 	if length < 0 {
-		return newError("MissingContentLength", "You must provide the Content-Length or x-amz-decoded-content-length HTTP header.")
+		return newError("MissingContentLength", "You must provide the Content-Length HTTP header.")
 	}
 	if err := checkPartSize(number, length); err != nil {
 		return err

@@ -29,7 +29,7 @@ func (p *Proxy) putObject(q *request) error {
 	length := q.body.Length()
 	switch {
 	case length < 0:
-		return newError("MissingContentLength", "You must provide the Content-Length or x-amz-decoded-content-length HTTP header.")
+		return newError("MissingContentLength", "You must provide the Content-Length HTTP header.")
 	case envelope.SealedSize(length) > envelope.MaxSealedPart:
 		return newError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
 			errorField{"ProposedSize", strconv.FormatInt(length, 10)}, errorField{"MaxSizeAllowed", strconv.FormatInt(maxSinglePut, 10)})

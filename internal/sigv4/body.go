@@ -112,7 +112,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	switch {
 	case b.length >= 0 && b.read > b.length:
-		err = errTooLong
+		err = errLength
 	case err == nil && b.read == b.length:
 		err = expectEOF(b.src)
 	}
@@ -134,7 +134,7 @@ func (b *Body) Read(p []byte) (int, error) {
 // verify compares the payload, now read to its end, with what it was said to be.
 func (b *Body) verify() error {
 	if b.length >= 0 && b.read != b.length {
-		return errTruncated
+		return errLength
 	}
 	for _, d := range b.digests {
 		if err := d.check(d.Sum(nil)); err != nil {
@@ -171,17 +171,15 @@ func (b *Body) checkChecksum(sum []byte) error {
 	return newError("BadDigest", fmt.Sprintf("The %s you specified did not match the calculated checksum.", want.Algorithm))
 }
 
-var (
-	errTruncated = incompleteBody("You did not provide the number of bytes specified by the Content-Length HTTP header")
-	errTooLong   = incompleteBody("The request body is longer than it was said to be.")
-)
+// errLength is S3's for a payload that is shorter than it was said to be, or longer.
+var errLength = incompleteBody("You did not provide the number of bytes specified by the Content-Length HTTP header")
 
 // expectEOF returns io.EOF if there is nothing more to read.
 func expectEOF(r io.Reader) error {
 	if n, err := io.ReadFull(r, make([]byte, 1)); n == 0 {
 		return err
 	}
-	return errTooLong
+	return errLength
 }
 
 // readError tells what the client got wrong from a fault of the connection. It
@@ -193,7 +191,7 @@ func readError(err error) error {
 		own := *wrong // the caller may add to it
 		return &own
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return readError(errTruncated)
+		return readError(errLength)
 	}
 	return fmt.Errorf("reading request body: %w", err)
 }

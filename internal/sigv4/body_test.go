@@ -106,7 +106,7 @@ func TestStreamingWithoutTrailer(t *testing.T) {
 	_, _, err = m.withBody("3\r\npay\r\n4\r\nload\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n").verify()
 	wantCode(t, err, "MalformedTrailerError")
 	_, _, err = put("/key", "").with("X-Amz-Decoded-Content-Length", "7").signed(streamingTrailer).framed("payload", 3).verify()
-	wantCode(t, err, "InvalidRequest")
+	wantCode(t, err, "MalformedTrailerError")
 }
 
 // One client ends the line of the checksum with LF CR LF.
@@ -197,8 +197,8 @@ func TestDecodedLength(t *testing.T) {
 	for _, form := range []string{streaming, streamingTrailer, streamingUnsigned} {
 		for declared, want := range map[string]string{
 			"6": "IncompleteBody", "8": "IncompleteBody", "0": "IncompleteBody", "9223372036854775807": "IncompleteBody",
-			"9223372036854775808": "InvalidRequest", "-1": "InvalidRequest", "+7": "InvalidRequest", "07": "accepted",
-			"7.0": "InvalidRequest", "seven": "InvalidRequest", "7": "accepted",
+			"9223372036854775808": "MissingContentLength", "-1": "MissingContentLength", "+7": "MissingContentLength", "07": "accepted",
+			"7.0": "MissingContentLength", "seven": "MissingContentLength", "7": "accepted",
 		} {
 			m := stream(form, "payload", 3).with("X-Amz-Decoded-Content-Length", declared).with("Authorization", "")
 			_, _, err := m.signed(form).framed("payload", 3).verify()

@@ -23,8 +23,7 @@ const (
 )
 
 var (
-	errChunk   = incompleteBody("The aws-chunked framing of the request body is malformed.")
-	errEnd     = incompleteBody("The request body terminated unexpectedly")
+	errChunk   = incompleteBody("The request body terminated unexpectedly")
 	errTrailer = newError("MalformedTrailerError", "The request contained trailing data "+
 		"that was not well-formed or did not conform to our published schema.")
 	errChunkSig = newError("SignatureDoesNotMatch", "The chunk signature we calculated "+
@@ -75,7 +74,7 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 		err = c.endChunk()
 	}
 	if err == io.EOF { //nolint:errorlint // as io.Reader returns it
-		err = errEnd
+		err = errChunk
 	}
 	return n, err
 }
@@ -102,7 +101,7 @@ func (c *chunkReader) nextChunk() error {
 	c.left = int64(size)
 	if c.toCome >= 0 {
 		if c.toCome -= c.left; c.toCome < 0 {
-			return errTooLong
+			return errLength
 		}
 	}
 	if c.left > 0 {
@@ -189,7 +188,7 @@ func (c *chunkReader) until(end string, limit int, malformed error) (string, err
 	line, err := c.r.ReadSlice('\n')
 	switch {
 	case err == io.EOF:
-		return "", errEnd
+		return "", errChunk
 	case errors.Is(err, bufio.ErrBufferFull) || len(line) > limit:
 		return "", malformed
 	case err != nil:

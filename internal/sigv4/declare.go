@@ -77,8 +77,10 @@ func parsePayload(payload string) (f framing, sum []byte, err error) {
 	}
 	sum, err = hex.DecodeString(payload)
 	if err != nil || len(payload) != 64 {
-		return f, nil, invalidArgument("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "+
-			"one of the STREAMING- values, or a valid sha256 value.", "x-amz-content-sha256")
+		return f, nil, newError("InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "+
+			"STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD, "+
+			"STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+			Field{"ArgumentName", "x-amz-content-sha256"}, Field{"ArgumentValue", payload})
 	}
 	return f, sum, nil
 }
@@ -91,18 +93,23 @@ func parseLength(r *http.Request, h http.Header, f framing) (int64, error) {
 	decoded := h["X-Amz-Decoded-Content-Length"]
 	switch {
 	case decoded == nil && f.signed:
-		return 0, newError("MissingContentLength", "You must provide the x-amz-decoded-content-length HTTP header.")
+		return 0, errNoLength
 	case decoded == nil && f.chunked:
 		return -1, nil
 	case decoded == nil:
 		return r.ContentLength, nil
 	}
 	length, err := strconv.ParseUint(decoded[0], 10, 63)
-	if err != nil || !f.chunked && int64(length) != r.ContentLength {
+	switch {
+	case err != nil:
+		return 0, errNoLength
+	case !f.chunked && int64(length) != r.ContentLength:
 		return 0, invalidHeader("x-amz-decoded-content-length")
 	}
 	return int64(length), nil
 }
+
+var errNoLength = newError("MissingContentLength", "You must provide the Content-Length HTTP header.")
 
 // checksumHeaders returns the algorithms of the x-amz-checksum-* headers that
 // carry a checksum.
@@ -127,7 +134,7 @@ func parseTrailer(h http.Header, f framing) (checksum.Algorithm, error) {
 	names := h["X-Amz-Trailer"]
 	if names == nil {
 		if f.signed && f.trailer {
-			return 0, invalidRequest("Missing required header for this request: x-amz-trailer")
+			return 0, errTrailer
 		}
 		return 0, nil
 	}

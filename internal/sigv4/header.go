@@ -84,7 +84,8 @@ func payloadHash(h http.Header, presigned bool) (string, error) {
 	hash := h.Get("X-Amz-Content-Sha256")
 	switch {
 	case hash != "":
-		return hash, nil
+		_, _, err := parsePayload(hash)
+		return hash, err
 	case presigned:
 		return unsignedPayload, nil
 	}

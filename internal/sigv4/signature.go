@@ -85,14 +85,21 @@ func parseSignature(h http.Header, t target) (signature, error) {
 // parseAuthorization parses the Authorization header, and the date beside it.
 func parseAuthorization(authorization string, h http.Header) (signature, error) {
 	var s signature
-	scheme, rest, _ := strings.Cut(authorization, " ")
-	if scheme != algorithm {
-		return s, unsupportedAlgorithm(scheme, "Authorization")
+	scheme, rest, ok := strings.Cut(authorization, " ")
+	switch {
+	case !ok:
+		return s, newError("InvalidArgument", "Authorization header is invalid -- one and only one ' ' (space) required.",
+			Field{"ArgumentName", "Authorization"}, Field{"ArgumentValue", authorization})
+	case strings.HasPrefix(scheme, "AWS4-ECDSA-P256-SHA256"):
+		return s, newError("NotImplemented", "Signature Version 4A is not supported. Please use AWS4-HMAC-SHA256.")
+	case scheme != algorithm:
+		return s, newError("InvalidArgument", "Unsupported Authorization Type",
+			Field{"ArgumentName", "Authorization"}, Field{"ArgumentValue", scheme})
 	}
 	parts := make(map[string]string)
 	for part := range strings.SplitSeq(rest, ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-		if _, ok := parts[name]; ok || !slices.Contains([]string{"Credential", "SignedHeaders", "Signature"}, name) {
+		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if _, twice := parts[name]; twice || !ok {
 			return s, s.malformed("Authorization", "the authorization component %q is malformed.", name)
 		}
 		parts[name] = value
@@ -100,6 +107,11 @@ func parseAuthorization(authorization string, h http.Header) (signature, error) 
 	if len(parts) != 3 {
 		return s, s.malformed("Authorization",
 			"the authorization header requires three components: Credential, SignedHeaders, and Signature.")
+	}
+	for _, name := range []string{"Credential", "SignedHeaders", "Signature"} {
+		if _, ok := parts[name]; !ok {
+			return s, s.malformed("Authorization", "missing %s.", name)
+		}
 	}
 	var err error
 	if s.time, err = headerTime(h); err != nil {
@@ -120,17 +132,21 @@ func parsePresigned(params map[string]string) (signature, error) {
 				"X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.")
 		}
 	}
-	if params["x-amz-algorithm"] != algorithm {
-		return s, unsupportedAlgorithm(params["x-amz-algorithm"], "X-Amz-Algorithm")
+	if name := params["x-amz-algorithm"]; strings.HasPrefix(name, "AWS4-ECDSA-P256-SHA256") {
+		return fail(`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"`)
+	} else if name != algorithm {
+		return fail(`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256"`)
 	}
 	var err error
 	if s.time, err = parseISO(params["x-amz-date"]); err != nil {
 		return fail(`X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'"`)
 	}
-	seconds, err := strconv.ParseUint(params["x-amz-expires"], 10, 31)
+	seconds, err := strconv.ParseInt(params["x-amz-expires"], 10, 32)
 	switch {
-	case err != nil:
+	case err != nil || strings.HasPrefix(params["x-amz-expires"], "+"):
 		return fail("X-Amz-Expires should be a number")
+	case seconds < 0:
+		return fail("X-Amz-Expires must be non-negative")
 	case seconds < 1:
 		return fail("X-Amz-Expires must be at least one second")
 	case seconds > maxExpires:
@@ -175,13 +191,6 @@ func (s signature) parse(credential, signedHeaders, hex string) (signature, erro
 }
 
 func notVisible(r rune) bool { return r <= ' ' || r >= 0x7f }
-
-func unsupportedAlgorithm(name, where string) error {
-	if strings.HasPrefix(name, "AWS4-ECDSA-P256-SHA256") {
-		return newError("NotImplemented", "Signature Version 4A is not supported. Please use AWS4-HMAC-SHA256.")
-	}
-	return invalidArgument("Unsupported Authorization Type", where)
-}
 
 // headerTime returns the date of a request that is signed in its header.
 func headerTime(h http.Header) (time.Time, error) {
