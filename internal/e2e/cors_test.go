@@ -85,3 +85,29 @@ func TestCORS(t *testing.T) {
 		}
 	})
 }
+
+// TestPreflightCarriesNothing: of a request that nobody signed the store hears what a preflight is made of, and no more; and of
+// the proxy's own keys it hears nothing.
+func TestPreflightCarriesNothing(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{})
+	header := map[string]string{
+		"Origin": "https://a.example.com", "Access-Control-Request-Method": "PUT", "Authorization": "AWS4-HMAC-SHA256 Credential=x",
+		"Cookie": "a=b", "X-Amz-Copy-Source": "/" + r.bucket + "/secret", "X-Amz-Meta-Sseproxy": "x", "If-Match": `"x"`, "Content-Type": "text/xml",
+	}
+	browse(t, http.MethodOptions, r.url+"/"+r.bucket+"/key?acl&x-amz-acl=public-read", header)
+	x := r.wire.Requests()
+	if len(x) != 1 || x[0].Target != "/"+r.bucket+"/key" || x[0].Size != 0 {
+		t.Fatalf("the store was asked %v", x)
+	}
+	got := slices.Sorted(maps.Keys(x[0].Header))
+	if diff := cmp.Diff([]string{"Access-Control-Request-Method", "Origin", "User-Agent"}, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, key := range []string{".sseproxy/x", "a/../.sseproxy/x", "a/../../x"} {
+		r.wire.Reset()
+		status, _ := browse(t, http.MethodOptions, r.url+"/"+r.bucket+"/"+strings.ReplaceAll(key, "/", "%2F"), header)
+		if n := len(r.wire.Requests()); n != 0 || status < 400 {
+			t.Errorf("%s: %d, %d requests to the store", key, status, n)
+		}
+	}
+}
