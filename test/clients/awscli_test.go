@@ -62,7 +62,7 @@ func TestAWSCLI(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			crossed(t, func(t *testing.T, f *front) {
 				a, canary := f.awsCLI(t, program), testbed.Canary(t)
-				a.writeTree(t, "up", canary)
+				a.writeTree(t, canary)
 				want := a.tree(t, "up")
 
 				a.aws(t, "s3", "cp", "--recursive", "--quiet", "up", "s3://BUCKET/copied")
@@ -221,18 +221,20 @@ func (a *awsCLI) parts(t *testing.T, listed bool) {
 		Size       int64 `json:",omitempty"`
 	}
 	type parts struct{ Parts []part }
-	var up struct{ UploadId string } //nolint:revive // S3's name
+	var up struct {
+		ID string `json:"UploadId"`
+	}
 	a.api(t, &up, "create-multipart-upload", "--key", "key")
 	send := func(number int, file string) part {
 		one := part{PartNumber: number}
-		a.api(t, &one, "upload-part", "--key", "key", "--upload-id", up.UploadId, "--part-number", strconv.Itoa(number), "--body", file)
+		a.api(t, &one, "upload-part", "--key", "key", "--upload-id", up.ID, "--part-number", strconv.Itoa(number), "--body", file)
 		return one
 	}
 	third := send(3, "3")
 	send(2, "1")
 	done, want := parts{[]part{send(1, "1"), send(2, "2"), third}}, []int64{5 << 20, 5 << 20, 77}
 	var all parts
-	a.api(t, &all, "list-parts", "--key", "key", "--upload-id", up.UploadId)
+	a.api(t, &all, "list-parts", "--key", "key", "--upload-id", up.ID)
 	for i := range all.Parts {
 		if i >= len(want) || all.Parts[i].Size != want[i] {
 			t.Errorf("the parts listed are %v", all.Parts)
@@ -243,5 +245,5 @@ func (a *awsCLI) parts(t *testing.T, listed bool) {
 		done = all
 	}
 	a.write(t, "parts.json", testbed.Must(json.Marshal(done))(t))
-	a.api(t, nil, "complete-multipart-upload", "--key", "key", "--upload-id", up.UploadId, "--multipart-upload", "file://parts.json")
+	a.api(t, nil, "complete-multipart-upload", "--key", "key", "--upload-id", up.ID, "--multipart-upload", "file://parts.json")
 }

@@ -23,15 +23,15 @@ import (
 )
 
 // sdk gives a client of aws-sdk-go-v2 with the SDK's own defaults, retries and checksums among them.
-func (f *front) sdk(t *testing.T, opts ...func(*s3.Options)) *s3.Client {
+func (f *front) sdk(t *testing.T) *s3.Client {
 	t.Helper()
 	cfg := testbed.Must(config.LoadDefaultConfig(t.Context(),
 		config.WithRegion(f.region), config.WithHTTPClient(f.httpClient(t)),
 		config.WithSharedConfigFiles(nil), config.WithSharedCredentialsFiles(nil),
 		config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(f.accessKeyID, f.secretAccessKey, ""))))(t)
-	return s3.NewFromConfig(cfg, append([]func(*s3.Options){func(o *s3.Options) {
+	return s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.BaseEndpoint, o.UsePathStyle, o.DisableLogOutputChecksumValidationSkipped = &f.url, true, true
-	}}, opts...)...)
+	})
 }
 
 // requireObject fails the test unless an object is what it should be, wherever a client looks: in a GET, whose checksum the

@@ -164,14 +164,14 @@ func text(n int, canary []byte) []byte {
 	return b
 }
 
-// writeTree makes a folder with a file of each size, some with names that clients and proxies get wrong.
-func (s *shell) writeTree(t *testing.T, name string, canary []byte) {
+// writeTree makes a folder "up" with a file of each size, some with names that clients and proxies get wrong.
+func (s *shell) writeTree(t *testing.T, canary []byte) {
 	t.Helper()
 	for _, n := range sizes {
-		s.write(t, fmt.Sprintf("%s/sizes/%d", name, n), text(n, canary))
+		s.write(t, fmt.Sprintf("up/sizes/%d", n), text(n, canary))
 	}
 	for i, odd := range oddKeys {
-		s.write(t, filepath.Join(name, odd), text(2000+i, canary))
+		s.write(t, filepath.Join("up", odd), text(2000+i, canary))
 	}
 }
 

@@ -56,6 +56,7 @@ dbs:
 		s.run(t, fill(20)...)
 		s.run(t, program, "replicate", "-config", config, "-once", "-force-snapshot")
 		requireRestored()
+		f.requireSomeInParts(t)
 		f.killLitestream(t, exec.Command(program, "replicate", "-config", config), s, fill(9))
 		s.run(t, program, "replicate", "-config", config, "-once")
 		requireRestored()

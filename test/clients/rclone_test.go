@@ -58,7 +58,7 @@ func TestRclone(t *testing.T) {
 func (r *rclone) trees(t *testing.T) {
 	t.Helper()
 	canary := testbed.Canary(t)
-	r.writeTree(t, "up", canary)
+	r.writeTree(t, canary)
 	r.write(t, "up/parts", text(21<<20, canary))
 	want := r.tree(t, "up")
 

@@ -39,7 +39,7 @@ func TestS3cmd(t *testing.T) {
 	crossed(t, func(t *testing.T, f *front) {
 		s, command := f.s3cmd(t)
 		canary := testbed.Canary(t)
-		s.writeTree(t, "up", canary)
+		s.writeTree(t, canary)
 		s.write(t, "up/parts", text(16<<20+3, canary))
 		want := s.tree(t, "up")
 

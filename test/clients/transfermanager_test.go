@@ -46,11 +46,12 @@ func TestTransferManager(t *testing.T) {
 func (f *front) download(t *testing.T, m *tm.Client, key string, want []byte) {
 	t.Helper()
 	for _, how := range []types.GetObjectType{types.GetObjectParts, types.GetObjectRanges} {
-		in := &tm.DownloadObjectInput{Bucket: &f.bucket, Key: &key, WriterAt: types.NewWriteAtBuffer(nil)}
+		got := types.NewWriteAtBuffer(nil)
+		in := &tm.DownloadObjectInput{Bucket: &f.bucket, Key: &key, WriterAt: got}
 		if _, err := m.DownloadObject(t.Context(), in, func(o *tm.Options) { o.GetObjectType = how }); err != nil {
 			t.Errorf("%s, by %s: %v", key, how, err)
-		} else if got := in.WriterAt.(*types.WriteAtBuffer).Bytes(); !bytes.Equal(got, want) {
-			t.Errorf("%s, by %s: %d bytes, or altered", key, how, len(got))
+		} else if !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("%s, by %s: %d bytes, or altered", key, how, len(got.Bytes()))
 		}
 		out, err := m.GetObject(t.Context(), &tm.GetObjectInput{Bucket: &f.bucket, Key: &key}, func(o *tm.Options) { o.GetObjectType = how })
 		if err != nil {
@@ -67,7 +68,7 @@ func (f *front) download(t *testing.T, m *tm.Client, key string, want []byte) {
 func TestTransferManagerDirectory(t *testing.T) {
 	fronts(t, func(t *testing.T, f *front) {
 		s, m, canary := newShell(t), tm.New(f.sdk(t)), testbed.Canary(t)
-		s.writeTree(t, "up", canary)
+		s.writeTree(t, canary)
 		s.write(t, "up/parts", text(20<<20+3, canary)) // above the default threshold
 		up, down := filepath.Join(s.dir, "up"), filepath.Join(s.dir, "down")
 		if err := os.Mkdir(down, 0o700); err != nil {
