@@ -47,15 +47,7 @@ func newBody(r *http.Request, d declaration, s signature, key []byte) (*Body, er
 		b.chunks = newChunkReader(b.src, d, s, key)
 		b.src = b.chunks
 	}
-	if d.sha256 != nil {
-		b.digests = append(b.digests, digest{sha256.New(), b.checkSHA256})
-	}
-	if d.contentMD5.Sum != nil {
-		b.digests = append(b.digests, digest{checksum.MD5.New(), b.checkContentMD5})
-	}
-	if a := d.checksum.Algorithm | d.trailer; a != 0 { // one of them is 0
-		b.digests = append(b.digests, digest{a.New(), b.checkChecksum})
-	}
+	b.addDigests()
 	if r.ContentLength == 0 {
 		if _, err := b.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			return nil, err
@@ -64,12 +56,22 @@ func newBody(r *http.Request, d declaration, s signature, key []byte) (*Body, er
 	return b, nil
 }
 
+// addDigests makes the hashes that b's declaration asks for.
+func (b *Body) addDigests() {
+	if b.sha256 != nil {
+		b.digests = append(b.digests, digest{sha256.New(), b.checkSHA256})
+	}
+	if b.contentMD5.Sum != nil {
+		b.digests = append(b.digests, digest{checksum.MD5.New(), b.checkContentMD5})
+	}
+	if a := b.checksum.Algorithm | b.trailer; a != 0 { // one of them is 0
+		b.digests = append(b.digests, digest{a.New(), b.checkChecksum})
+	}
+}
+
 // Length returns the length of the payload in bytes, or -1 if the client did
 // not say.
 func (b *Body) Length() int64 { return b.length }
-
-// Chunked reports whether the payload came in aws-chunked framing.
-func (b *Body) Chunked() bool { return b.chunks != nil }
 
 // ContentMD5 returns the value of the Content-MD5 header, if there is one.
 func (b *Body) ContentMD5() (checksum.Value, bool) { return b.contentMD5, b.contentMD5.Sum != nil }

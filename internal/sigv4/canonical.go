@@ -30,7 +30,8 @@ func checkSignature(r *http.Request, t target, s signature, key []byte, payload 
 }
 
 // signatureMismatch shows the client what was signed here, so that it can
-// compare. A canonical request with a customer's encryption key is not shown.
+// compare. A canonical request with a customer's encryption key is not shown; a
+// form has none.
 func signatureMismatch(s signature, text, canonical string) error {
 	fields := []Field{
 		{"AWSAccessKeyId", s.accessKeyID},
@@ -38,7 +39,7 @@ func signatureMismatch(s signature, text, canonical string) error {
 		{"SignatureProvided", s.hex},
 		{"StringToSignBytes", fmt.Sprintf("% x", text)},
 	}
-	if !strings.Contains(strings.ToLower(canonical), "-customer-key") {
+	if canonical != "" && !strings.Contains(strings.ToLower(canonical), "-customer-key") {
 		fields = append(fields,
 			Field{"CanonicalRequest", canonical},
 			Field{"CanonicalRequestBytes", fmt.Sprintf("% x", canonical)})
@@ -91,6 +92,11 @@ func checkSigned(h http.Header, signed []string) error {
 		_, ok := slices.BinarySearch(signed, name)
 		return ok
 	})
+	return notSigned(missing)
+}
+
+// notSigned returns the error for headers that are not signed, if there are any.
+func notSigned(missing []string) error {
 	if len(missing) == 0 {
 		return nil
 	}

@@ -77,10 +77,10 @@ func parsePayload(payload string) (f framing, sum []byte, err error) {
 	}
 	sum, err = hex.DecodeString(payload)
 	if err != nil || len(payload) != 64 {
-		return f, nil, newError("InvalidArgument", "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "+
+		return f, nil, invalidArgument("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "+
 			"STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD, "+
 			"STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
-			Field{"ArgumentName", "x-amz-content-sha256"}, Field{"ArgumentValue", payload})
+			"x-amz-content-sha256", payload)
 	}
 	return f, sum, nil
 }

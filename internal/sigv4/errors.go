@@ -24,8 +24,14 @@ func newError(code, message string, fields ...Field) error {
 
 func invalidRequest(message string) error { return newError("InvalidRequest", message) }
 
-func invalidArgument(message, name string) error {
-	return newError("InvalidArgument", message, Field{"ArgumentName", name})
+// invalidArgument returns the error for an argument, with its value if it may be
+// shown.
+func invalidArgument(message, name string, value ...string) error {
+	fields := []Field{{"ArgumentName", name}}
+	for _, v := range value {
+		fields = append(fields, Field{"ArgumentValue", v})
+	}
+	return newError("InvalidArgument", message, fields...)
 }
 
 func incompleteBody(message string) error { return newError("IncompleteBody", message) }

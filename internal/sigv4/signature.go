@@ -21,12 +21,13 @@ const (
 // scope, and with what outcome.
 type signature struct {
 	presigned     bool
+	form          bool // of a form's policy; it signs no headers
 	accessKeyID   string
 	day, region   string
 	signedHeaders []string // in lower case, ascending
 	hex           string   // 64 lower-case digits
 	time          time.Time
-	expires       time.Duration // after time, if presigned
+	expires       time.Duration // after time, unless it is in a header
 }
 
 // date returns the time as it was signed.
@@ -38,11 +39,14 @@ func (s signature) scope() string { return s.day + "/" + s.region + "/s3/aws4_re
 // sense.
 func (s signature) malformed(component, format string, args ...any) *Error {
 	problem := fmt.Sprintf(format, args...)
-	if s.presigned {
+	switch {
+	case s.presigned:
 		return &Error{
 			Code:    "AuthorizationQueryParametersError",
 			Message: "Error parsing the X-Amz-" + component + " parameter; " + problem,
 		}
+	case s.form:
+		return &Error{Code: "InvalidArgument", Message: problem, Fields: []Field{{"ArgumentName", "X-Amz-" + component}}}
 	}
 	return &Error{
 		Code:    "AuthorizationHeaderMalformed",
@@ -54,6 +58,11 @@ func (s signature) malformed(component, format string, args ...any) *Error {
 var queryAuth = []string{
 	"x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-expires", "x-amz-signature", "x-amz-signedheaders",
 }
+
+var (
+	errVersion2 = invalidRequest("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+	errToken    = newError("InvalidToken", "The provided token is malformed or otherwise invalid.")
+)
 
 // parseSignature finds the one signature of the request.
 func parseSignature(h http.Header, t target) (signature, error) {
@@ -68,12 +77,11 @@ func parseSignature(h http.Header, t target) (signature, error) {
 		return signature{}, invalidArgument("Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, "+
 			"Signature query string parameter or the Authorization header should be specified", "Authorization")
 	case version2 || strings.HasPrefix(authorization, "AWS "):
-		return signature{}, invalidRequest("The authorization mechanism you have provided is not supported. " +
-			"Please use AWS4-HMAC-SHA256.")
+		return signature{}, errVersion2
 	case !inHeader && !inQuery:
 		return signature{}, newError("AccessDenied", "Access Denied")
 	case token || session || h["X-Amz-Security-Token"] != nil || h["X-Amz-S3session-Token"] != nil:
-		return signature{}, newError("InvalidToken", "The provided token is malformed or otherwise invalid.")
+		return signature{}, errToken
 	case inQuery:
 		return parsePresigned(t.amz)
 	case len(t.amz) > 0:
@@ -88,13 +96,11 @@ func parseAuthorization(authorization string, h http.Header) (signature, error) 
 	scheme, rest, ok := strings.Cut(authorization, " ")
 	switch {
 	case !ok:
-		return s, newError("InvalidArgument", "Authorization header is invalid -- one and only one ' ' (space) required.",
-			Field{"ArgumentName", "Authorization"}, Field{"ArgumentValue", authorization})
+		return s, invalidArgument("Authorization header is invalid -- one and only one ' ' (space) required.", "Authorization", authorization)
 	case strings.HasPrefix(scheme, "AWS4-ECDSA-P256-SHA256"):
 		return s, newError("NotImplemented", "Signature Version 4A is not supported. Please use AWS4-HMAC-SHA256.")
 	case scheme != algorithm:
-		return s, newError("InvalidArgument", "Unsupported Authorization Type",
-			Field{"ArgumentName", "Authorization"}, Field{"ArgumentValue", scheme})
+		return s, invalidArgument("Unsupported Authorization Type", "Authorization", scheme)
 	}
 	parts := make(map[string]string)
 	for part := range strings.SplitSeq(rest, ",") {
@@ -157,9 +163,27 @@ func parsePresigned(params map[string]string) (signature, error) {
 	return s.parse(params["x-amz-credential"], params["x-amz-signedheaders"], params["x-amz-signature"])
 }
 
-// parse fills in what both kinds of signature have, checking its form and that
-// it is meant for the service and for the day of its date.
+// parse fills in what signatures of requests have, checking its form.
 func (s signature) parse(credential, signedHeaders, hex string) (signature, error) {
+	s, err := s.parseCredential(credential)
+	if err != nil {
+		return s, err
+	}
+	s.signedHeaders = strings.Split(signedHeaders, ";")
+	ascending := slices.Equal(s.signedHeaders, slices.Compact(slices.Sorted(slices.Values(s.signedHeaders))))
+	if !ascending || signedHeaders != strings.ToLower(signedHeaders) || strings.ContainsFunc(signedHeaders, notVisible) {
+		return s, s.malformed("SignedHeaders", "SignedHeaders must be lower-case header names in ascending order.")
+	}
+	if len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
+		return s, s.malformed("Signature", "the Signature must be 64 lower-case hexadecimal digits.")
+	}
+	s.hex = hex
+	return s, nil
+}
+
+// parseCredential fills in who signed for what scope, checking that it is meant
+// for the service and for the day of its date.
+func (s signature) parseCredential(credential string) (signature, error) {
 	// An access key ID may contain slashes, the scope's four parts cannot.
 	parts := strings.Split(credential, "/")
 	scope := len(parts) - 4
@@ -177,16 +201,6 @@ func (s signature) parse(credential, signedHeaders, hex string) (signature, erro
 	if day := s.time.Format("20060102"); s.day != day {
 		return s, s.malformed("Credential", "Invalid credential date %q. This date is not the same as X-Amz-Date: %q.", s.day, day)
 	}
-
-	s.signedHeaders = strings.Split(signedHeaders, ";")
-	ascending := slices.Equal(s.signedHeaders, slices.Compact(slices.Sorted(slices.Values(s.signedHeaders))))
-	if !ascending || signedHeaders != strings.ToLower(signedHeaders) || strings.ContainsFunc(signedHeaders, notVisible) {
-		return s, s.malformed("SignedHeaders", "SignedHeaders must be lower-case header names in ascending order.")
-	}
-	if len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
-		return s, s.malformed("Signature", "the Signature must be 64 lower-case hexadecimal digits.")
-	}
-	s.hex = hex
 	return s, nil
 }
 
@@ -221,25 +235,24 @@ func parseISO(date string) (time.Time, error) {
 func (v *Verifier) checkClaims(s signature) error {
 	if v.Region != "" && s.region != v.Region {
 		err := s.malformed("Credential", "the region '%s' is wrong; expecting '%s'", s.region, v.Region)
-		err.Fields = []Field{{"Region", v.Region}}
+		err.Fields = append(err.Fields, Field{"Region", v.Region})
 		return err
 	}
-	now := time.Now
-	if v.Now != nil {
-		now = v.Now
-	}
-	server := now().UTC()
+	server := v.now()
 	age := server.Sub(s.time)
+	inHeader := !s.presigned && !s.form
 	switch {
-	case !s.presigned && age.Abs() > maxSkew:
+	case inHeader && age.Abs() > maxSkew:
 		return newError("RequestTimeTooSkewed",
 			"The difference between the request time and the current time is too large.",
 			Field{"RequestTime", s.date()},
 			Field{"ServerTime", server.Format(time.RFC3339)},
 			Field{"MaxAllowedSkewMilliseconds", strconv.FormatInt(maxSkew.Milliseconds(), 10)})
-	case s.presigned && age < -maxSkew:
+	case age < -maxSkew:
 		return newError("AccessDenied", "Request is not valid yet",
 			Field{"ServerTime", server.Format(time.RFC3339)})
+	case s.form && age > s.expires:
+		return errExpired
 	case s.presigned && age > s.expires:
 		return newError("AccessDenied", "Request has expired",
 			Field{"X-Amz-Expires", strconv.FormatInt(int64(s.expires/time.Second), 10)},

@@ -1,14 +1,15 @@
 // Package sigv4 verifies requests signed with AWS Signature Version 4 in the
 // form that Amazon S3 defines: in the Authorization header or in a presigned
-// query, over a whole payload, over a stream of chunks, or over none.
+// query, over a whole payload, over a stream of chunks, or over none; and forms
+// that browsers post, by their signed policy.
 //
 // # Verifying
 //
 // [Verifier.Verify] takes a request as a server received it and returns what
-// the client asked for, or an [*Error]. It reads nothing of a body, so that a
-// client that waits for 100 Continue sends none before it is known. The
-// payload is then read through [Body], which ends with io.EOF only when all
-// that the client said about it has proved true.
+// the client asked for, or an [*Error]. It reads nothing of a body but a form's
+// fields, so that a client that waits for 100 Continue sends none before it is
+// known. The payload is then read through [Body], which ends with io.EOF only
+// when all that the client said about it has proved true.
 //
 // # The signature
 //
@@ -82,6 +83,26 @@
 // Independently a payload may be declared by Content-MD5, and by one
 // x-amz-checksum-* header or, where there are trailers, trailer.
 //
+// # Forms
+//
+// A form is the multipart/form-data body of an unsigned POST without a query. Its
+// fields are the request, up to the one named file, which is the payload. What
+// is signed is the field policy, as it is sent:
+//
+//	signature = hex(HMAC(key, policy))
+//
+// It is a JSON document in base64 that says until when the form is good, and what
+// its fields, its file and the bucket must be:
+//
+//	{"expiration": "2015-12-30T12:00:00.000Z", "conditions": [
+//	  {"bucket": "name"}, ["eq", "$acl", "private"], ["starts-with", "$key", "user/"],
+//	  ["content-length-range", 0, 1048576], …
+//	]}
+//
+// All conditions must hold, and each field must be in one, but for policy,
+// x-amz-signature and those named x-ignore-*. The variable ${filename} in a field
+// is replaced before. Like the key, a form is good for a week at most.
+//
 // # What is refused
 //
 // Signature versions 2 and 4A, session tokens, S3 Express sessions, more than
@@ -90,7 +111,7 @@
 //
 // The rules are those of "Authenticating Requests (AWS Signature Version 4)" in
 // the Amazon S3 API Reference, with its chapters on the Authorization header,
-// query parameters, chunked uploads and trailing headers.
+// query parameters, chunked uploads, trailing headers and browser-based uploads.
 package sigv4
 
 import (
@@ -116,12 +137,16 @@ type Verifier struct {
 	// Region is the region that clients must sign for. If empty, any is
 	// accepted.
 	Region string
+	// Bucket returns the bucket that a host and a decoded path address, an empty
+	// name if they address something else. Without it no form is accepted.
+	Bucket func(host, path string) string
 	// Now returns the current time. If nil, time.Now is used.
 	Now func() time.Time
 }
 
 // A Request is what an authenticated client asks for. All of it is covered by
-// the signature, but for headers whose names do not begin with X-Amz-.
+// the signature, but for headers whose names do not begin with X-Amz-; of a form,
+// all is what the signed policy allows.
 type Request struct {
 	AccessKeyID string
 	Presigned   bool
@@ -140,12 +165,16 @@ type Request struct {
 	// In a CompleteMultipartUpload (POST with the parameter uploadId)
 	// x-amz-checksum-* stays here: it declares the object, not the payload.
 	Header http.Header
-	Body   *Body
+	// Form has the fields of a form, by name in lower case, the bucket among them.
+	// It is nil if the request is none. The Header of a form has those fields that
+	// stand for headers (acl is X-Amz-Acl), and Origin.
+	Form map[string]string
+	Body *Body
 }
 
 // Verify authenticates r, which must be as an [http.Server] made it; its
 // RequestURI, not its URL, tells what was sent. Of the body nothing is read,
-// unless it is known to be empty. Once Verify has succeeded the payload is to be
+// unless it is known to be empty or is a form. Once Verify has succeeded the payload is to be
 // had from the returned Body alone, and r.Body is empty.
 //
 // If the request is not acceptable the error is an *Error.
@@ -156,6 +185,9 @@ func (v *Verifier) Verify(r *http.Request) (*Request, error) {
 	t, err := parseTarget(r.RequestURI)
 	if err != nil {
 		return nil, err
+	}
+	if isForm(r, t) {
+		return v.verifyForm(r, t)
 	}
 	sig, err := parseSignature(r.Header, t)
 	if err != nil {
@@ -176,12 +208,10 @@ func (v *Verifier) Verify(r *http.Request) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	secret, ok := v.Secret(sig.accessKeyID)
-	if !ok || secret == "" {
-		return nil, newError("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
-			Field{"AWSAccessKeyId", sig.accessKeyID})
+	key, err := v.signingKey(sig)
+	if err != nil {
+		return nil, err
 	}
-	key := signingKey(secret, sig)
 	if err := checkSignature(r, t, sig, key, payload); err != nil {
 		return nil, err
 	}
@@ -204,4 +234,21 @@ func (v *Verifier) Verify(r *http.Request) (*Request, error) {
 		Header:      header,
 		Body:        body,
 	}, nil
+}
+
+// signingKey returns the key that a signature must have been made with.
+func (v *Verifier) signingKey(s signature) ([]byte, error) {
+	secret, ok := v.Secret(s.accessKeyID)
+	if !ok || secret == "" {
+		return nil, newError("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
+			Field{"AWSAccessKeyId", s.accessKeyID})
+	}
+	return signingKey(secret, s), nil
+}
+
+func (v *Verifier) now() time.Time {
+	if v.Now != nil {
+		return v.Now().UTC()
+	}
+	return time.Now().UTC()
 }
