@@ -83,7 +83,7 @@ func TestEveryOperation(t *testing.T) {
 // ownRequests are the operations that ask the store in other requests than the client's, or, of nobody, in an unsigned one.
 var ownRequests = map[string]bool{
 	"CreateMultipartUpload": true, "UploadPart": true, "UploadPartCopy": true, "CompleteMultipartUpload": true, "AbortMultipartUpload": true,
-	"ListParts": true, "GetObjectAttributes": true, "CopyObject": true, "Preflight": true,
+	"ListParts": true, "GetObjectAttributes": true, "CopyObject": true, "Preflight": true, "PostObject": true,
 }
 
 func md5Of(s string) string {
@@ -209,7 +209,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// TestUnknownRequests: nor does the store hear of what nobody knows, or of a form.
+// TestUnknownRequests: nor does the store hear of what nobody knows, or of a form that has no policy.
 func TestUnknownRequests(t *testing.T) {
 	r := newRig(t, testbed.Store(t), options{})
 	const unknown, bad = http.StatusNotImplemented, http.StatusBadRequest
@@ -236,7 +236,8 @@ func TestUnknownRequests(t *testing.T) {
 		"POST to a key":                 {to(put, "POST", "/key"), http.StatusMethodNotAllowed, "MethodNotAllowed"},
 		"PATCH":                         {to(put, "PATCH", "/key"), bad, "InvalidRequest"},
 		"PATCH without a body":          {message{method: "PATCH", target: put.target, hash: sha256hex("")}, http.StatusMethodNotAllowed, "MethodNotAllowed"},
-		"a form, signed":                {post, unknown, "NotImplemented"},
+		"a form, signed":                {post, bad, "InvalidArgument"},
+		"a document, posted":            {post.with("Content-Type", "application/xml"), http.StatusPreconditionFailed, "PreconditionFailed"},
 		"a form":                        {post.without("Authorization"), http.StatusForbidden, "AccessDenied"},
 		"a key of 1025 bytes":           {to(put, "PUT", "/"+long), bad, "KeyTooLongError"},
 		"a key of 1025 bytes, read":     {message{method: "GET", target: "/" + r.bucket + "/" + long, hash: sha256hex("")}, bad, "KeyTooLongError"},

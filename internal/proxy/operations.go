@@ -87,7 +87,7 @@ var operations = []operation{
 	{"HeadObject", "HEAD", atObject, "", open, (*Proxy).headObject, overlay, headerNames(conditionHeaders), later + "SSE-C."},
 	{"GetObject", "GET", atObject, "partNumber", open, (*Proxy).getPart, overlay, headerNames(conditionHeaders), "Parts are counted from 1. SSE-C headers: later."},
 	{"HeadObject", "HEAD", atObject, "partNumber", open, (*Proxy).headPart, overlay, headerNames(conditionHeaders), "Parts are counted from 1. SSE-C headers: later."},
-	{"PostObject", "POST", atBucket, "", refuse, nil, none, none, later + "the browser form carries a plaintext body."},
+	{"PostObject", "POST", atBucket, "", seal, (*Proxy).postObject, none, createHeaders, "A browser's form; the store sees a PutObject. A file of more than 64 KiB must be the last field, and the form end with CRLF."},
 	{"AppendObject", "POST", atObject, "append position", refuse, nil, none, none, "Not in S3: an extension of some stores."},
 	{"AppendObject", "PUT", atObject, "append position", refuse, nil, none, none, "Not in S3: an extension of some stores."},
 

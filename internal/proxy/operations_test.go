@@ -126,7 +126,10 @@ func TestClassifyRefuses(t *testing.T) {
 		{"wrong method for a sub-resource", "DELETE", atObject, "acl", nil, "MethodNotAllowed"},
 		{"unknown method", "PATCH", atObject, "", nil, "MethodNotAllowed"},
 		{"wrong method for the service", "PUT", atService, "", nil, "MethodNotAllowed"},
-		{"form", "POST", atBucket, "", nil, "NotImplemented"},
+		{"form for an object", "POST", atObject, "", http.Header{"Content-Type": {"multipart/form-data"}}, "MethodNotAllowed"},
+		{"form with a copy source", "POST", atBucket, "", http.Header{"X-Amz-Copy-Source": {"a/b"}}, "NotImplemented"},
+		{"form with reserved metadata", "POST", atBucket, "", http.Header{reservedMetadata: {"x"}}, "InvalidArgument"},
+		{"form with SSE-KMS", "POST", atBucket, "", http.Header{"X-Amz-Server-Side-Encryption": {"aws:kms"}}, "NotImplemented"},
 
 		{"copy source on a pass", "PUT", atObject, "acl", http.Header{"X-Amz-Copy-Source": {"a/b"}}, "NotImplemented"},
 		{"range of a copied object", "PUT", atObject, "", http.Header{"X-Amz-Copy-Source": {"a/b"}, "X-Amz-Copy-Source-Range": {"bytes=0-1"}}, "NotImplemented"},

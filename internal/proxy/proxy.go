@@ -117,7 +117,7 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Keys == nil || cfg.KeyID == "" {
 		return nil, errors.New("no key for new objects")
 	}
-	p.verifier = sigv4.Verifier{Secret: p.secret, Region: cfg.Region, Now: cfg.Now}
+	p.verifier = sigv4.Verifier{Secret: p.secret, Region: cfg.Region, Bucket: p.bucketOf, Now: cfg.Now}
 	return p, nil
 }
 
@@ -127,6 +127,15 @@ func (p *Proxy) secret(accessKeyID string) (string, bool) {
 		return "", false
 	}
 	return id.SecretAccessKey, true
+}
+
+// bucketOf returns the bucket that a request to host and path is for, if it is for one and no object.
+func (p *Proxy) bucketOf(host, path string) string {
+	t, err := parseTarget(host, path, p.cfg.Domains)
+	if err != nil || t.level() != atBucket {
+		return ""
+	}
+	return t.bucket
 }
 
 // Reach reports whether the store answers.
@@ -145,10 +154,12 @@ type request struct {
 	query    url.Values  // verified, as sigv4.Request has it
 	header   http.Header // verified, likewise
 	body     *sigv4.Body
-	alive    bool          // the answer has begun with white space: status 200, and the document is still to come
-	upstream *atomic.Int64 // nanoseconds spent waiting for the store's answers, also to requests of the proxy's own
-	cors     *corsHeaders  // for a browser, as the store answers it
-	err      error         // what ended it
+	form     map[string]string // likewise
+	base     string            // URL of the bucket, of a form
+	alive    bool              // the answer has begun with white space: status 200, and the document is still to come
+	upstream *atomic.Int64     // nanoseconds spent waiting for the store's answers, also to requests of the proxy's own
+	cors     *corsHeaders      // for a browser, as the store answers it
+	err      error             // what ended it
 }
 
 // ServeHTTP implements http.Handler.
@@ -190,11 +201,12 @@ func (p *Proxy) serve(q *request, r *http.Request) error {
 	if r.Method == http.MethodOptions {
 		q.header = preflightHeader(r.Header)
 	} else {
-		verified, err := p.verifier.Verify(r)
+		verified, err := p.verify(q, r)
 		if err != nil {
 			return err
 		}
 		path, q.query, q.header, q.body = verified.Path, verified.Query, verified.Header, verified.Body
+		q.form, q.base = verified.Form, baseURL(r)
 		q.identity = p.identities[verified.AccessKeyID]
 	}
 	var err error
@@ -204,10 +216,20 @@ func (p *Proxy) serve(q *request, r *http.Request) error {
 	if q.op, err = classify(r.Method, q.target.level(), q.query, q.header); err != nil {
 		return err
 	}
-	if q.body != nil && q.body.Chunked() && q.op.name != "PutObject" && q.op.name != "UploadPart" {
-		return newError("InvalidRequest", "The value of x-amz-content-sha256 header is invalid.")
-	}
 	return q.op.handle(p, q)
+}
+
+// formTime is how long a client may take to send a form's fields, and a short file, before it is known.
+const formTime = time.Minute
+
+// verify turns a request into what an identity asks for.
+func (p *Proxy) verify(q *request, r *http.Request) (*sigv4.Request, error) {
+	if r.Method == http.MethodPost {
+		connection := http.NewResponseController(q.w)
+		_ = connection.SetReadDeadline(time.Now().Add(formTime)) // where there is one
+		defer func() { _ = connection.SetReadDeadline(time.Time{}) }()
+	}
+	return p.verifier.Verify(r)
 }
 
 // mayUse reports whether objects may name the key.

@@ -23,26 +23,37 @@ const (
 	maxMetadata = 2 << 10
 )
 
-// putObject seals the body on its way to the store. The store gets the last frame only when the body has proved to be
-// what the client declared; until then the request it sees is incomplete, and it stores nothing.
+// putObject seals the body on its way to the store.
 func (p *Proxy) putObject(q *request) error {
+	resp, err := p.putSealed(q)
+	if err != nil {
+		return err
+	}
+	q.w.Header().Set("Content-Length", "0")
+	return closing(resp, q.reply(http.StatusOK, nil))
+}
+
+// putSealed makes an object of the request's body, and sets the headers that tell the client so. The store gets the last
+// frame only when the body has proved to be what the client declared; until then the request it sees is incomplete, and it
+// stores nothing.
+func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 	length := q.body.Length()
 	switch {
 	case length < 0:
-		return newError("MissingContentLength", "You must provide the Content-Length HTTP header.")
+		return nil, newError("MissingContentLength", "You must provide the Content-Length HTTP header.")
 	case envelope.SealedSize(length) > envelope.MaxSealedPart:
-		return newError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
+		return nil, newError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
 			errorField{"ProposedSize", strconv.FormatInt(length, 10)}, errorField{"MaxSizeAllowed", strconv.FormatInt(maxSinglePut, 10)})
 	}
 	if err := checkMetadata(q.header); err != nil {
-		return err
+		return nil, err
 	}
 	var src io.Reader = q.body
 	sum, _ := q.body.Declared()
 	if length <= smallBody {
 		plain, err := q.readBody(length)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if sum, _ = q.body.Checksum(); sum.Algorithm == 0 {
 			sum = checksumOf(checksum.CRC64NVME, plain)
@@ -52,7 +63,7 @@ func (p *Proxy) putObject(q *request) error {
 	dek := envelope.NewDEK()
 	value, err := p.newEnvelope(q, dek, length, sum)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sealer := dek.NewSealer(src, length, func() checksum.Value {
 		declared, _ := q.body.Checksum()
@@ -62,7 +73,7 @@ func (p *Proxy) putObject(q *request) error {
 	out.header.Set(reservedMetadata, value)
 	resp, err := p.sendObject(q, out, sealer, length)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if sum, _ = q.body.Checksum(); sum.Algorithm == 0 {
 		sum = crcValue(sealer.CRC())
@@ -70,8 +81,7 @@ func (p *Proxy) putObject(q *request) error {
 	copyResponse(q.w.Header(), resp.Header, writeResponse)
 	q.w.Header().Set(encryptionHeader, "AES256")
 	showChecksum(q.w.Header(), sum)
-	q.w.Header().Set("Content-Length", "0")
-	return closing(resp, q.reply(http.StatusOK, nil))
+	return resp, nil
 }
 
 // sendObject sends a sealed object of length plaintext bytes to the store, and returns the answer if it has it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -149,6 +150,7 @@ var failures = []struct {
 	{errReplaced, "OperationAborted", "The object was replaced while it was read, again and again. Please try again."},
 	{errStore, "ServiceUnavailable", "The store cannot be reached. Please try again."},
 	{context.DeadlineExceeded, "ServiceUnavailable", "The store did not answer in time. Please try again."},
+	{os.ErrDeadlineExceeded, "RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period."},
 }
 
 // reply sends a status with the headers already set and a body of n bytes.
