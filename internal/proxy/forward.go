@@ -72,7 +72,7 @@ func (p *Proxy) restoreObject(q *request) error {
 // these operations, and every store knows this one.
 func (p *Proxy) sendBuffered(q *request, body []byte) (*http.Response, error) {
 	out := outgoing{method: q.method, target: q.target, query: storeQuery(q.query), header: q.op.storeHeader(q.header)}
-	if len(body) > 0 {
+	if len(body) > 0 || q.method == http.MethodPut || q.method == http.MethodPost {
 		out.body, out.length, out.sha256 = bytes.NewReader(body), int64(len(body)), hexSHA256(body)
 		out.header.Set("Content-Md5", checksumOf(checksum.MD5, body).String())
 	}
