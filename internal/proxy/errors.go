@@ -211,7 +211,7 @@ const (
 // digests and framing, the keys of the store's own encryption), in which the client had no part.
 var storeFault = names("AccountProblem AuthorizationHeaderMalformed AuthorizationQueryParametersError BadDigest " +
 	"CredentialsNotSupported ExpiredToken IncompleteBody InvalidAccessKeyId InvalidChunkSizeError InvalidClientTokenId " +
-	"InvalidDigest InvalidSecurity InvalidToken MalformedTrailerError MissingAuthenticationToken MissingContentLength " +
+	"InvalidDigest InvalidSecurity InvalidToken MalformedTrailerError MissingAuthenticationToken " +
 	"NotSignedUp RequestExpired RequestTimeTooSkewed SignatureDoesNotMatch TokenRefreshRequired " +
 	"UnrecognizedClientException UserSuspended XAdminUserNotFound XAmzContentChecksumMismatch XAmzContentSHA256Mismatch KMS.*")
 

@@ -98,6 +98,7 @@ func TestUpstreamError(t *testing.T) {
 			"InvalidTag", 400,
 			[]errorField{{"TagValue", "v"}, {"MissingHeaderName", "h"}, {"additionalMessage", "a"}},
 		},
+		{"a body that the client left out", 411, `<Error><Code>MissingContentLength</Code></Error>`, "MissingContentLength", 411, nil},
 		{"a header that the client left out", 400, `<Error><Code>MissingSecurityHeader</Code></Error>`, "MissingSecurityHeader", 400, nil},
 		{
 			"what is the ciphertext's", 416, `<Error><Code>InvalidRange</Code><Message>m</Message><RangeRequested>bytes=9-</RangeRequested>` +
