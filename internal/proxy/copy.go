@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
 	"github.com/sseproxy/sseproxy/internal/envelope"
@@ -272,7 +271,7 @@ func (p *Proxy) sealCopy(q *request, out outgoing, r *reading) (*copied, error) 
 		return nil, err
 	}
 	done := &copied{
-		header: resp.Header, etag: clientETagValue(resp.Header.Get("Etag")), lastModified: p.cfg.Now().UTC().Format(time.RFC3339), sum: make(http.Header),
+		header: resp.Header, etag: clientETagValue(resp.Header.Get("Etag")), lastModified: p.cfg.Now().UTC().Format(documentTime), sum: make(http.Header),
 	}
 	shown := sum()
 	if shown.Algorithm == 0 {

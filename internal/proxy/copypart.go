@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
 )
@@ -48,7 +47,7 @@ func (p *Proxy) uploadPartCopy(q *request) error {
 		LastModified string
 		ETag         string
 		Sum          *textElement
-	}{Xmlns: s3Namespace, LastModified: p.cfg.Now().UTC().Format(time.RFC3339), ETag: `"` + done.tag.String() + `"`}
+	}{Xmlns: s3Namespace, LastModified: p.cfg.Now().UTC().Format(documentTime), ETag: `"` + done.tag.String() + `"`}
 	if done.sum.Algorithm != 0 {
 		result.Sum = sumElement(done.sum.Algorithm, done.sum.String())
 	}

@@ -26,6 +26,9 @@ const ownPart = envelope.MaxParts
 
 const s3Namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
 
+// documentTime is the form of times in S3's documents.
+const documentTime = "2006-01-02T15:04:05.000Z"
+
 // createMultipartUpload makes the data key, gives the store the envelope as the upload's metadata, and writes the state.
 func (p *Proxy) createMultipartUpload(q *request) error {
 	if err := checkMetadata(q.header); err != nil {
