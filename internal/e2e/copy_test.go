@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -274,4 +275,22 @@ func TestCopyRaces(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCopyFailsLate: a store may find out that a copy failed when it has said 200. Then nothing was copied.
+func TestCopyFailsLate(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{})
+	r.put(t, "key", []byte("body"))
+	r.wire.AlterResponse(func(resp *http.Response) error {
+		if resp.Request.Method == http.MethodPut {
+			resp.Body = io.NopCloser(strings.NewReader(" \n<Error><Code>SlowDown</Code><Message>Later.</Message></Error>"))
+			resp.Header.Del("Content-Length")
+			resp.TransferEncoding = []string{"chunked"}
+		}
+		return nil
+	})
+	m := message{method: http.MethodPut, target: "/" + r.bucket + "/copy", hash: sha256hex(""), body: text(""), header: map[string]string{"X-Amz-Copy-Source": r.bucket + "/key"}}
+	if a := r.send(t, m); a.status != http.StatusServiceUnavailable || a.Code != "SlowDown" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 }
