@@ -46,7 +46,7 @@ const (
 	frame = 64 << 10
 
 	// most is the time that any program has. A client that waits for something that will not come waits forever.
-	most = 2 * time.Minute
+	most = 4 * time.Minute
 )
 
 // sizes are those where something changes: nothing, one frame, frames, more than is buffered.

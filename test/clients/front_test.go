@@ -56,7 +56,10 @@ func fronts(t *testing.T, test func(t *testing.T, f *front)) {
 // crossed is fronts for tests that move much: http in front of one store, https in front of the other.
 func crossed(t *testing.T, test func(t *testing.T, f *front)) {
 	t.Helper()
-	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) { test(t, newFront(t, store, store.Name == "minio")) })
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		t.Parallel()
+		test(t, newFront(t, store, store.Name == "minio"))
+	})
 }
 
 // direct is a store without a proxy, for comparison.
