@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -455,6 +456,14 @@ func TestCompleteAgain(t *testing.T) {
 // TestCompleteOfOtherParts: a list that is not the one which was completed is no repeated Complete, whoever's ETags it has.
 func TestCompleteOfOtherParts(t *testing.T) {
 	r := newRig(t, testbed.Store(t), options{})
+	first, second := r.begin(t, "twins", mib5, mib5), r.begin(t, "twins", mib5, mib5)
+	lists := [][]types.CompletedPart{r.bare(t, first), r.bare(t, second)}
+	for i, b := range []*begun{first, second} {
+		testbed.Must(r.complete(t, b.key, b.id, lists[i]...))(t)
+	}
+	_, err := r.complete(t, first.key, first.id, lists[0]...)
+	wantCode(t, err, "NoSuchUpload")
+
 	for _, last := range []int{mib5, 100} {
 		for _, completedBare := range []bool{false, true} {
 			b := r.begin(t, "key", mib5, mib5, last)
@@ -704,13 +713,16 @@ func TestLargestPart(t *testing.T) {
 
 // TestPartAnsweredTooSoon: a 200 that comes before the store has the part, or its stash, is no success, and nothing waits for ever.
 func TestPartAnsweredTooSoon(t *testing.T) {
-	for _, soon := range []string{"part", "PUT stash"} {
+	for _, try := range []struct {
+		soon string
+		size int
+	}{{"part", 4 << 20}, {"PUT stash", 4 << 20}, {"part", 8 << 20}} {
 		answered := make(chan struct{})
 		r := newRig(t, testbed.Store(t), options{})
 		store := httputil.NewSingleHostReverseProxy(testbed.Must(url.Parse(r.store.URL))(t))
 		store.ErrorLog = log.New(io.Discard, "", 0)
 		eager := newRig(t, r.store, options{kit: r, proxy: at(t, fake(t, func(w http.ResponseWriter, req *http.Request) {
-			if kind(req) != soon {
+			if kind(req) != try.soon {
 				store.ServeHTTP(w, req)
 				return
 			}
@@ -719,7 +731,7 @@ func TestPartAnsweredTooSoon(t *testing.T) {
 			close(answered)
 		})).proxy})
 		id := eager.startUpload(t, "key", s3.CreateMultipartUploadInput{})
-		m := eager.putMessage("key?partNumber=1&uploadId="+id, unsignedPayload, text(pattern(4<<20)))
+		m := eager.putMessage("key?partNumber=1&uploadId="+id, unsignedPayload, text(pattern(try.size)))
 		head, sent := m.wire(t, eager.url)
 		c := eager.dial(t)
 		testbed.Must(io.WriteString(c, head+sent[:1<<20]))(t)
@@ -727,10 +739,36 @@ func TestPartAnsweredTooSoon(t *testing.T) {
 		time.Sleep(100 * time.Millisecond) // until it has arrived
 		go func() { _, _ = io.WriteString(c, sent[1<<20:]) }()
 		if a := readAnswer(t, bufio.NewReader(c), m.method); a.status != http.StatusServiceUnavailable {
-			t.Errorf("%s: %d %s", soon, a.status, a.body)
+			t.Errorf("%+v: %d %s", try, a.status, a.body)
 		}
 		eager.upstream.rest(t)
 	}
+}
+
+// TestFailedPartsLeakNothing: of a part that goes to two places and fails at one, nothing waits for the other.
+func TestFailedPartsLeakNothing(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{})
+	id := r.startUpload(t, "key", s3.CreateMultipartUploadInput{})
+	count := func() int {
+		r.upstream.rest(t)
+		r.server.CloseClientConnections()
+		return runtime.NumGoroutine()
+	}
+	before := count()
+	for range 10 {
+		for _, f := range []fire{
+			{"part", true, says(403, "AccessDenied")}, {"PUT stash", true, says(403, "AccessDenied")}, {"part", false, cut}, {"PUT stash", false, cut},
+			{"part", false, func(resp *http.Response) error { resp.Header.Del("Etag"); return nil }},
+		} {
+			r.under(f)
+			_, err := r.client.UploadPart(t.Context(), &s3.UploadPartInput{
+				Bucket: &r.bucket, Key: ptr("key"), UploadId: &id, PartNumber: ptr(int32(1)), Body: bytes.NewReader(pattern(3 << 20)),
+			})
+			wantS3(t, f.on, err)
+		}
+	}
+	r.under(fire{})
+	eventually(t, "there are no more goroutines than before", func() bool { return count() <= before })
 }
 
 // TestOwnPartNumber: the client's own part 10000 keeps S3's rules, though the store does not have it as a part.
@@ -854,7 +892,7 @@ func TestNoState(t *testing.T) {
 	testbed.Must(r.direct.AbortMultipartUpload(t.Context(), &s3.AbortMultipartUploadInput{Bucket: &r.bucket, Key: ptr("key"), UploadId: &past}))(t)
 }
 
-// TestUploadDeclares: what a client declares at Complete, of parts and of the whole, is held against what it sent; and what nobody can
+// TestUploadDeclares: what a client says at Complete, of parts and of the whole, is held against what it sent; and what nobody can
 // know is not shown.
 func TestUploadDeclares(t *testing.T) {
 	r := newRig(t, testbed.Store(t), options{})
@@ -970,6 +1008,10 @@ func TestUploadDeclares(t *testing.T) {
 			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject},
 			func(in *input, _ []types.CompletedPart) { in.ChecksumCRC32C = ptr(sumOf(checksum.CRC32C, plain)) }, "BadDigest",
 		},
+		"the sum under another algorithm's name": {
+			s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ChecksumType: types.ChecksumTypeFullObject},
+			func(in *input, _ []types.CompletedPart) { in.ChecksumCRC32C = ptr(sumOf(checksum.CRC32, plain)) }, "BadDigest",
+		},
 		"a wrong CRC-64": {
 			s3.CreateMultipartUploadInput{},
 			func(in *input, _ []types.CompletedPart) { in.ChecksumCRC64NVME = ptr("AAAAAAAAAAA=") }, "BadDigest",
@@ -986,6 +1028,25 @@ func TestUploadDeclares(t *testing.T) {
 				parts[0].ETag = ptr(strings.Split(*parts[0].ETag, "-")[0] + `-sse"`)
 				in.ChecksumCRC64NVME = ptr(sumOf(checksum.CRC64NVME, plain))
 			}, "BadDigest",
+		},
+		"zero for it": {
+			s3.CreateMultipartUploadInput{},
+			func(in *input, parts []types.CompletedPart) {
+				parts[0].ETag = ptr(strings.Split(*parts[0].ETag, "-")[0] + `-sse"`)
+				in.ChecksumCRC64NVME = ptr("AAAAAAAAAAA=")
+			}, "BadDigest",
+		},
+		"no parts": {
+			s3.CreateMultipartUploadInput{},
+			func(in *input, _ []types.CompletedPart) { in.MultipartUpload.Parts = nil }, "InvalidRequest",
+		},
+		"part 0": {
+			s3.CreateMultipartUploadInput{},
+			func(_ *input, parts []types.CompletedPart) { parts[0].PartNumber = ptr(int32(0)) }, "InvalidArgument",
+		},
+		"part 10001": {
+			s3.CreateMultipartUploadInput{},
+			func(_ *input, parts []types.CompletedPart) { parts[1].PartNumber = ptr(int32(10001)) }, "InvalidArgument",
 		},
 	} {
 		id := r.startUpload(t, what, try.create)
@@ -1047,4 +1108,87 @@ func TestUploadOfPartsWithoutChecksum(t *testing.T) {
 		_, err := r.client.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: ptr("key"), ChecksumType: kind, ChecksumAlgorithm: "CRC16"})
 		wantCode(t, err, "InvalidRequest")
 	}
+}
+
+// TestPartsAreVerified: what is not what its client declared is no part, wherever it would go.
+func TestPartsAreVerified(t *testing.T) {
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		r := newRig(t, store, options{})
+		id := r.startUpload(t, "key", s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32})
+		for _, number := range []int{1, 10000} {
+			for _, size := range []int{0, 100, 200_000, mib5 + 1} {
+				plain := pattern(size)
+				for header, value := range map[string]string{"X-Amz-Checksum-Crc32": "AAAAAQ==", "Content-Md5": sumOf(checksum.MD5, []byte("other")), "X-Amz-Checksum-Sha256": sumOf(checksum.SHA256, plain)} {
+					want := "BadDigest"
+					if header == "X-Amz-Checksum-Sha256" {
+						want = "InvalidRequest" // right, but not what the upload has
+					}
+					m := r.putMessage(fmt.Sprintf("key?partNumber=%d&uploadId=%s", number, id), unsignedPayload, text(plain)).with(header, value)
+					if a := r.send(t, m); a.Code != want {
+						t.Errorf("part %d of %d bytes, %s: %d %s", number, size, header, a.status, a.Code)
+					}
+				}
+			}
+		}
+		// The wire does not pass resets on, and versitygw takes the end of a connection for the end of a part.
+		if parts := r.bare(t, &begun{key: "key", id: id}); len(parts) > 0 && store.Name != "versitygw" {
+			t.Errorf("%d parts", len(parts))
+		}
+	})
+}
+
+// TestListPartsPages: pages of any size list the client's parts and no other, also behind a Complete that was refused: then the
+// proxy's part 10000 is there. Of the client's own the last attempt counts.
+func TestListPartsPages(t *testing.T) {
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		r := newRig(t, store, options{})
+		b := r.begin(t, "key", mib5, mib5, 100)
+		r.under(fire{"complete", true, says(412, "PreconditionFailed")})
+		_, err := r.complete(t, b.key, b.id, b.parts...)
+		wantCode(t, err, "PreconditionFailed")
+		r.under(fire{})
+		pages := func(size int32) (list string) {
+			in := &s3.ListPartsInput{Bucket: &r.bucket, Key: &b.key, UploadId: &b.id, MaxParts: &size}
+			for n := range 10 {
+				out := testbed.Must(r.client.ListParts(t.Context(), in))(t)
+				for _, p := range out.Parts {
+					list += fmt.Sprintf("%d: %d, ", *p.PartNumber, *p.Size)
+				}
+				if full := len(out.Parts) == int(size); len(out.Parts) > int(size) || *out.IsTruncated && !full || n > 0 && len(out.Parts) == 0 {
+					t.Errorf("pages of %d: page %d has %d parts, truncated: %v", size, n, len(out.Parts), *out.IsTruncated)
+					return list
+				}
+				if !*out.IsTruncated {
+					return list
+				}
+				in.PartNumberMarker = out.NextPartNumberMarker
+			}
+			return list
+		}
+		want := "1: 5242880, 2: 5242880, 3: 100, "
+		for _, own := range []int{0, 11, 12, 13, 14} {
+			if own > 0 {
+				r.sendPart(t, b.key, b.id, 10000, pattern(own), "")
+				time.Sleep(1100 * time.Millisecond) // versitygw's times are in seconds
+			}
+			for size := range int32(5) {
+				last := ""
+				if own > 0 {
+					last = fmt.Sprintf("10000: %d, ", own)
+				}
+				if got := pages(size + 1); got != want+last {
+					t.Errorf("pages of %d: %s", size+1, got)
+				}
+			}
+		}
+		behind := testbed.Must(r.client.ListParts(t.Context(), &s3.ListPartsInput{Bucket: &r.bucket, Key: &b.key, UploadId: &b.id, PartNumberMarker: ptr("10000")}))(t)
+		if len(behind.Parts) > 0 {
+			t.Errorf("%d parts behind the last", len(behind.Parts))
+		}
+		// A part that broke off at a store which keeps what it has is no part.
+		r.under(fire{"list parts", false, partsLie(func(l *listedParts) { l.Part[1].Size = 65570 })})
+		_, err = r.client.ListParts(t.Context(), &s3.ListPartsInput{Bucket: &r.bucket, Key: &b.key, UploadId: &b.id})
+		wantCode(t, err, "InternalError")
+		r.under(fire{})
+	})
 }

@@ -384,6 +384,51 @@ func TestETagOfAnotherVersion(t *testing.T) {
 	}
 }
 
+// TestReplacedWhileRead: an object that is replaced between the requests of one read is read as it then is, whole; and one that is
+// replaced each time is an error.
+func TestReplacedWhileRead(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{})
+	other := newRig(t, r.store, options{kit: r})
+	for _, byteRange := range []string{"", "bytes=5242880-5243000"} {
+		for what, replace := range map[string]func() []byte{
+			"a multipart object": func() []byte { return other.putMultipart(t, "key", part{1, mib5 + 1, false}, part{2, mib5, false}) },
+			"one of the same length": func() []byte {
+				return other.putMultipart(t, "key", part{1, mib5 + 512, false}, part{2, mib5 + 1, true}, part{3, 3, false})
+			},
+			"a single object": func() []byte { other.put(t, "key", pattern(6<<20)); return pattern(6 << 20) },
+		} {
+			r.putMultipart(t, "key", multipartLayouts["irregular"]...)
+			var now []byte
+			r.wire.AlterRequest(func(req *http.Request) error {
+				if now == nil && req.Header.Get("If-Match") != "" {
+					now = replace()
+				}
+				return nil
+			})
+			want := func() []byte {
+				if byteRange == "" {
+					return now
+				}
+				return now[5242880:5243001]
+			}
+			if got, _, err := r.get(t, "key", byteRange); err != nil || now == nil || !bytes.Equal(got, want()) {
+				t.Errorf("%s, %q: %d bytes, %v", what, byteRange, len(got), err)
+			}
+			r.wire.AlterRequest(nil)
+		}
+	}
+	r.putMultipart(t, "key", multipartLayouts["irregular"]...)
+	r.wire.AlterRequest(func(req *http.Request) error {
+		if req.Header.Get("If-Match") != "" {
+			other.putMultipart(t, "key", multipartLayouts["irregular"]...)
+		}
+		return nil
+	})
+	_, _, err := r.get(t, "key", "")
+	wantCode(t, err, "OperationAborted")
+	r.wire.AlterRequest(nil)
+}
+
 // listedParts is a store's ListParts.
 type listedParts struct {
 	XMLName              xml.Name `xml:"ListPartsResult"`
@@ -575,22 +620,46 @@ func TestStoreLiesOfUploads(t *testing.T) {
 	}
 }
 
-// TestStashesWithoutDigests: where a store's ETags are no digests of the bytes, a bare ETag means the one stash that there is of the
-// part; of two it could be either, and neither is taken.
-func TestStashesWithoutDigests(t *testing.T) {
+// TestStashesOfOnePart: a bare ETag of a short part that was sent twice means the attempt that has it. Where a store's ETags are no
+// digests of the bytes, it means the one stash that there is; of two it could be either, and neither is taken.
+func TestStashesOfOnePart(t *testing.T) {
 	r := newRig(t, testbed.Store(t), options{})
-	b := r.begin(t, "key", mib5, 100)
-	r.under(fire{"list versions", false, versionsLie(func(l *listedVersions) { each(l, func(v *storedVersion) { v.ETag = `"0123"` }) })})
-	r.sendPart(t, b.key, b.id, 2, pattern(100), "")
-	_, err := r.complete(t, b.key, b.id, r.bare(t, b)...)
+	for _, digests := range []bool{true, false} {
+		for _, attempts := range []int{1, 2} {
+			b := r.begin(t, "key", mib5, 100)
+			if attempts == 2 {
+				r.sendPart(t, b.key, b.id, 2, pattern(109)[9:], "")
+				b.new = append(b.new[:mib5], pattern(109)[9:]...)
+			}
+			if !digests {
+				r.under(fire{"list versions", false, versionsLie(func(l *listedVersions) { each(l, func(v *storedVersion) { v.ETag = `"0123"` }) })})
+			}
+			_, err := r.complete(t, b.key, b.id, r.bare(t, b)...)
+			r.under(fire{})
+			if !digests && attempts == 2 {
+				wantCode(t, err, "InvalidPart")
+				r.want(t, "two stashes without digests", b.key, b.old)
+				continue
+			}
+			if err != nil {
+				t.Errorf("digests: %v, %d attempts: %v", digests, attempts, err)
+			}
+			r.want(t, fmt.Sprintf("digests: %v, %d attempts", digests, attempts), b.key, b.new)
+		}
+	}
+}
+
+// TestFragments: what a store kept of a part that broke off is no part, also for a client that takes its ETags from a listing.
+func TestFragments(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{})
+	b := r.begin(t, "key", mib5, mib5, 100)
+	sealed := make([]byte, envelope.SealedPartSize(mib5)+10) // and ten bytes of the next frame
+	parts := r.bare(t, b)
+	out := testbed.Must(r.direct.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: &r.bucket, Key: &b.key, UploadId: &b.id, PartNumber: ptr(int32(2)), Body: bytes.NewReader(sealed)}))(t)
+	parts[1].ETag = ptr(strings.TrimSuffix(*out.ETag, `"`) + `-sse"`)
+	_, err := r.complete(t, b.key, b.id, parts...)
 	wantCode(t, err, "InvalidPart")
-	r.under(fire{})
-	r.want(t, "two stashes", b.key, b.old)
-	b = r.begin(t, "key", mib5, 100)
-	r.under(fire{"list versions", false, versionsLie(func(l *listedVersions) { each(l, func(v *storedVersion) { v.ETag = `"0123"` }) })})
-	testbed.Must(r.complete(t, b.key, b.id, r.bare(t, b)...))(t)
-	r.under(fire{})
-	r.want(t, "one stash", b.key, b.new)
+	r.want(t, "a fragment", b.key, b.old)
 }
 
 // TestStashReplaced: a stash of another attempt, of another part or of another upload in place of the one that is asked for gives an

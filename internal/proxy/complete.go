@@ -626,7 +626,7 @@ func (l listedPart) isRow(row envelope.Part, last bool) bool {
 	case tag.bare:
 		return !row.Bound || last
 	}
-	return row.Bound && row.Attempt == tag.attempt
+	return row.Attempt == tag.attempt
 }
 
 // unlessUndecided returns errNoSuchUpload in place of an error that is an answer: there is no object, or none of ours. A failure to
