@@ -1042,7 +1042,7 @@ func TestUploadDeclares(t *testing.T) {
 		},
 		"part 0": {
 			s3.CreateMultipartUploadInput{},
-			func(_ *input, parts []types.CompletedPart) { parts[0].PartNumber = ptr(int32(0)) }, "InvalidArgument",
+			func(_ *input, parts []types.CompletedPart) { parts[0].PartNumber = ptr(int32(0)) }, "MalformedXML",
 		},
 		"part 10001": {
 			s3.CreateMultipartUploadInput{},
@@ -1114,25 +1114,29 @@ func TestUploadOfPartsWithoutChecksum(t *testing.T) {
 func TestPartsAreVerified(t *testing.T) {
 	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
 		r := newRig(t, store, options{})
-		id := r.startUpload(t, "key", s3.CreateMultipartUploadInput{ChecksumAlgorithm: types.ChecksumAlgorithmCrc32})
-		for _, number := range []int{1, 10000} {
-			for _, size := range []int{0, 100, 200_000, mib5 + 1} {
-				plain := pattern(size)
-				for header, value := range map[string]string{"X-Amz-Checksum-Crc32": "AAAAAQ==", "Content-Md5": sumOf(checksum.MD5, []byte("other")), "X-Amz-Checksum-Sha256": sumOf(checksum.SHA256, plain)} {
+		for _, a := range []types.ChecksumAlgorithm{"", types.ChecksumAlgorithmCrc32} {
+			id := r.startUpload(t, "key", s3.CreateMultipartUploadInput{ChecksumAlgorithm: a})
+			for _, number := range []int{1, 10000} {
+				for _, size := range []int{0, 100, 200_000, mib5 + 1} {
+					plain := pattern(size)
+					wrong := map[string]string{"X-Amz-Checksum-Crc32": "AAAAAQ==", "Content-Md5": sumOf(checksum.MD5, []byte("other"))}
 					want := "BadDigest"
-					if header == "X-Amz-Checksum-Sha256" {
-						want = "InvalidRequest" // right, but not what the upload has
+					if a != "" {
+						wrong = map[string]string{"X-Amz-Checksum-Sha256": sumOf(checksum.SHA256, plain)} // right, but not what the upload has
+						want = "InvalidRequest"
 					}
-					m := r.putMessage(fmt.Sprintf("key?partNumber=%d&uploadId=%s", number, id), unsignedPayload, text(plain)).with(header, value)
-					if a := r.send(t, m); a.Code != want {
-						t.Errorf("part %d of %d bytes, %s: %d %s", number, size, header, a.status, a.Code)
+					for header, value := range wrong {
+						m := r.putMessage(fmt.Sprintf("key?partNumber=%d&uploadId=%s", number, id), unsignedPayload, text(plain)).with(header, value)
+						if a := r.send(t, m); a.Code != want {
+							t.Errorf("part %d of %d bytes, %s: %d %s", number, size, header, a.status, a.Code)
+						}
 					}
 				}
 			}
-		}
-		// The wire does not pass resets on, and versitygw takes the end of a connection for the end of a part.
-		if parts := r.bare(t, &begun{key: "key", id: id}); len(parts) > 0 && store.Name != "versitygw" {
-			t.Errorf("%d parts", len(parts))
+			// The wire does not pass resets on, and versitygw takes the end of a connection for the end of a part.
+			if parts := r.bare(t, &begun{key: "key", id: id}); len(parts) > 0 && store.Name != "versitygw" {
+				t.Errorf("%d parts", len(parts))
+			}
 		}
 	})
 }
