@@ -28,7 +28,7 @@ var (
 	// A longer file is on its way before its end is known.
 	errFormEnd = newError("MalformedPOSTRequest", "The body of your POST request is not well-formed multipart/form-data. "+
 		"A file of more than 64 KiB must be the last field, and the last boundary must end with CRLF.")
-	errFields = newError("MaxPostPreDataLengthExceeded", "Your POST request fields preceeding the upload file was too large.",
+	errFields = newError("MaxPostPreDataLengthExceeded", "Your POST request fields preceding the upload file were too large.",
 		Field{"MaxPostPreDataLengthBytes", "20480"})
 	errConflict = invalidArgument("Only one auth mechanism allowed; a form is authenticated by its fields alone", "Authorization")
 )

@@ -2,11 +2,12 @@ package sigv4_test
 
 import (
 	"encoding/base64"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -362,11 +363,15 @@ func TestFormAccepted(t *testing.T) {
 		want map[string]string // fields, beside those of newForm
 	}{
 		{"plain", plain, nil},
-		{"names in other case", newForm(`["StArTs-WiTh", "$SUCCESS_action_STATUS", "20"], {"ACL": "private"}`, field{"Success_Action_Status", "201"}, field{"Acl", "private"}),
-			map[string]string{"success_action_status": "201", "acl": "private"}},
+		{
+			"names in other case", newForm(`["StArTs-WiTh", "$SUCCESS_action_STATUS", "20"], {"ACL": "private"}`, field{"Success_Action_Status", "201"}, field{"Acl", "private"}),
+			map[string]string{"success_action_status": "201", "acl": "private"},
+		},
 		{"fields of one name", newForm(`{"x-amz-meta-tag": "Ninja,Stallman"}`, field{"x-amz-meta-tag", "Ninja"}, field{"x-amz-meta-TAG", "Stallman"}), map[string]string{"x-amz-meta-tag": "Ninja,Stallman"}},
-		{"name of the file", newForm(`["starts-with", "$x-amz-meta-name", "na"], {"key": "user/name.txt-name.txt"}`, field{"key", "user/${filename}-${filename}"}, field{"x-amz-meta-name", "${filename}"}),
-			map[string]string{"key": "user/name.txt-name.txt", "x-amz-meta-name": "name.txt"}},
+		{
+			"name of the file", newForm(`["starts-with", "$x-amz-meta-name", "na"], {"key": "user/name.txt-name.txt"}`, field{"key", "user/${filename}-${filename}"}, field{"x-amz-meta-name", "${filename}"}),
+			map[string]string{"key": "user/name.txt-name.txt", "x-amz-meta-name": "name.txt"},
+		},
 		{"path of the file", newForm("", field{"key", "${filename}"}).named(`; filename="/tmp/C:\dir\übung.txt"`), map[string]string{"key": "übung.txt"}},
 		{"no file chosen", newForm("", field{"key", "user/${filename}"}).named(`; filename=""`).withFile(""), map[string]string{"key": "user/"}},
 		{"text for a file", newForm("", field{"key", "user/${filename}"}).named(""), map[string]string{"key": "user/${filename}"}},
@@ -494,19 +499,26 @@ func TestFormErrorsTell(t *testing.T) {
 		p    posted
 		want sigv4.Error
 	}{
-		{newForm("").with("X-Amz-Signature", ""), sigv4.Error{Code: "InvalidArgument", Message: "Bucket POST must contain a field named 'X-Amz-Signature'.  If it is specified, please check the order of the fields.",
-			Fields: []sigv4.Field{{Name: "ArgumentName", Value: "X-Amz-Signature"}, {Name: "ArgumentValue"}}}},
+		{newForm("").with("X-Amz-Signature", ""), sigv4.Error{
+			Code: "InvalidArgument", Message: "Bucket POST must contain a field named 'X-Amz-Signature'.  If it is specified, please check the order of the fields.",
+			Fields: []sigv4.Field{{Name: "ArgumentName", Value: "X-Amz-Signature"}, {Name: "ArgumentValue"}},
+		}},
 		{newForm(`["eq", "$Acl", "private\"x"]`, field{"acl", "public"}), sigv4.Error{Code: "AccessDenied", Message: `Invalid according to Policy: Policy Condition failed: ["eq", "$Acl", "private\"x"]`}},
 		{newForm(`{"acl": "private"}`, field{"acl", "public"}), sigv4.Error{Code: "AccessDenied", Message: `Invalid according to Policy: Policy Condition failed: ["eq", "$acl", "private"]`}},
 		{newForm("").with("b", "1").with("a", "1"), sigv4.Error{Code: "AccessDenied", Message: "Invalid according to Policy: Extra input fields: a, b"}},
-		{newForm(`["content-length-range", "5", 7]`), sigv4.Error{Code: "EntityTooLarge", Message: "Your proposed upload exceeds the maximum allowed size",
-			Fields: []sigv4.Field{{Name: "ProposedSize", Value: "8"}, {Name: "MaxSizeAllowed", Value: "7"}}}},
-		{newForm("").with("X-Amz-Credential", accessKeyID+"/20130524/us-west-1/s3/aws4_request"), sigv4.Error{Code: "InvalidArgument", Message: "the region 'us-west-1' is wrong; expecting 'us-east-1'",
-			Fields: []sigv4.Field{{Name: "ArgumentName", Value: "X-Amz-Credential"}, {Name: "Region", Value: "us-east-1"}}}},
+		{newForm(`["content-length-range", "5", 7]`), sigv4.Error{
+			Code: "EntityTooLarge", Message: "Your proposed upload exceeds the maximum allowed size",
+			Fields: []sigv4.Field{{Name: "ProposedSize", Value: "8"}, {Name: "MaxSizeAllowed", Value: "7"}},
+		}},
+		{newForm("").with("X-Amz-Credential", accessKeyID+"/20130524/us-west-1/s3/aws4_request"), sigv4.Error{
+			Code: "InvalidArgument", Message: "the region 'us-west-1' is wrong; expecting 'us-east-1'",
+			Fields: []sigv4.Field{{Name: "ArgumentName", Value: "X-Amz-Credential"}, {Name: "Region", Value: "us-east-1"}},
+		}},
 	} {
 		_, _, err := tt.p.message().verifyForm()
-		if got, _ := json.Marshal(err); string(got) != func() string { b, _ := json.Marshal(&tt.want); return string(b) }() {
-			t.Errorf("got %s, want %+v", got, tt.want)
+		var got *sigv4.Error
+		if !errors.As(err, &got) || !reflect.DeepEqual(*got, tt.want) {
+			t.Errorf("got %+v, want %+v", got, tt.want)
 		}
 	}
 	// A signature that does not match shows what was signed, and has no canonical request to show.
