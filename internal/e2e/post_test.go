@@ -122,6 +122,9 @@ func (f webForm) postWith(t testing.TB, e endpoint, client *http.Client) answer 
 	for name, value := range f.header {
 		req.Header.Set(name, value)
 	}
+	if host := f.header["Host"]; host != "" {
+		req.Host, req.URL.Path = host, "/"
+	}
 	resp := testbed.Must(client.Do(req))(t)
 	a := answer{status: resp.StatusCode, header: resp.Header, body: testbed.ReadBody(t, resp.Body)}
 	_ = xml.Unmarshal(a.body, &a)
@@ -320,6 +323,9 @@ func TestFormIsSealed(t *testing.T) {
 				r.wire.Reset()
 				f := newForm(fmt.Sprintf("object %d", n), file, [2]string{"x-amz-meta-a", "b"}, [2]string{"x-amz-server-side-encryption", "AES256"})
 				a := f.postWith(t, r.front(), r.server.Client())
+				if location := fmt.Sprintf("%s/%s/object%%20%d", r.url, r.bucket, n); a.header.Get("Location") != location {
+					t.Errorf("%d bytes: Location %q, want %q", n, a.header.Get("Location"), location)
+				}
 				if a.status != http.StatusNoContent || a.header.Get("X-Amz-Server-Side-Encryption") != "AES256" || a.header.Get("X-Amz-Checksum-Crc64nvme") != sumOf(checksum.CRC64NVME, file) {
 					t.Fatalf("%d bytes: %d %s %v", n, a.status, a.body, a.header)
 				}
@@ -334,6 +340,23 @@ func TestFormIsSealed(t *testing.T) {
 			testbed.RequireAbsent(t, store.Dir, canary)
 		}
 	})
+}
+
+// TestFormAtBucketHost: a form may be posted to the bucket's own host; the policy's bucket is that one.
+func TestFormAtBucketHost(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{proxy: func(c *proxy.Config) { c.Domains = []string{"s3.test"} }})
+	f := newForm("dir/key", []byte("file"))
+	f.header = map[string]string{"Host": r.bucket + ".s3.test", "X-Forwarded-Proto": "https"}
+	if a := f.post(t, r.front()); a.status != http.StatusNoContent || a.header.Get("Location") != "https://"+r.bucket+".s3.test/dir%2Fkey" {
+		t.Errorf("%d %s, at %q", a.status, a.body, a.header.Get("Location"))
+	}
+	if got, _, err := r.get(t, "dir/key", ""); err != nil || string(got) != "file" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	f.header["Host"] = "other.s3.test"
+	if a := f.post(t, r.front()); a.Code != "AccessDenied" {
+		t.Errorf("to another bucket: %d %s", a.status, a.body)
+	}
 }
 
 // TestRefusedForms: of a form that is refused nothing is stored; one that is wrong before its file begins the store never
@@ -358,7 +381,7 @@ func TestRefusedForms(t *testing.T) {
 					}
 				}
 				counted.wire.Reset()
-				if try.webForm.post(t, counted.front()); len(counted.wire.Requests()) != 0 && (!try.late || n < frame) {
+				if try.post(t, counted.front()); len(counted.wire.Requests()) != 0 && (!try.late || n < frame) {
 					t.Errorf("%s, %d bytes: the store has heard of it", name, n)
 				}
 			}

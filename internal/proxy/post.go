@@ -54,9 +54,8 @@ func (p *Proxy) askOrigin(q *request) error {
 	if err != nil {
 		return err
 	}
-	if q.expect(resp, http.StatusOK, http.StatusNoContent) != nil {
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent {
 		delete(q.header, "Origin")
-		return nil
 	}
 	return resp.Body.Close()
 }
