@@ -102,7 +102,7 @@ func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.P
 		Upstream: cfg.Upstream, Region: cfg.Region, UpstreamRegion: cfg.UpstreamRegion, Domains: cfg.Domains,
 		Identities: identities(cfg), Credentials: upstream, Transport: newTransport(roots),
 		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys,
-		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), Log: log,
+		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), MinPartSize: cfg.UpstreamMinPartSize, Log: log,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)

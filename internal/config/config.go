@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ type Config struct {
 	UpstreamAccessKeyID     string   `env:"SSEPROXY_UPSTREAM_ACCESS_KEY_ID" help:"credentials for the store; without them the AWS SDK's default chain is used"`
 	UpstreamSecretAccessKey string   `env:"SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY" help:"their secret"`
 	UpstreamCA              string   `env:"SSEPROXY_UPSTREAM_CA" help:"file with authorities to trust for the store's certificate besides the system's, PEM"`
+	UpstreamMinPartSize     int64    `env:"SSEPROXY_UPSTREAM_MIN_PART_SIZE" envDefault:"5242880" help:"least size in bytes that the store takes of a part that is not the last"`
 
 	AccessKeyID     string   `env:"SSEPROXY_ACCESS_KEY_ID" help:"credentials of the one client"`
 	SecretAccessKey string   `env:"SSEPROXY_SECRET_ACCESS_KEY" help:"their secret"`
@@ -81,7 +83,7 @@ func Load(environ []string) (Config, error) {
 func (c *Config) parse(vars map[string]string) (unparsed map[string]bool, problems []error) {
 	err := env.ParseWithOptions(c, env.Options{
 		Environment: vars,
-		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[url.URL](): parseUpstream},
+		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[url.URL](): parseUpstream, reflect.TypeFor[int64](): parseBytes},
 	})
 	if err == nil {
 		return nil, nil
@@ -114,6 +116,17 @@ func parseUpstream(value string) (any, error) {
 	return *u, nil
 }
 
+// parseBytes takes a number of bytes. Its error does not repeat what may have come here from another variable.
+func parseBytes(value string) (any, error) {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return nil, errors.New("not a number of bytes")
+	}
+	return n, nil
+}
+
+const maxMinPartSize = 5 << 30 // bytes: no part is larger
+
 // check refuses what cannot work together. What is wrong with a variable that was not parsed is known already.
 func (c Config) check(unparsed map[string]bool) []error {
 	var problems []error
@@ -134,6 +147,7 @@ func (c Config) check(unparsed map[string]bool) []error {
 	refuse(!all(c.ReadKeys, word), "SSEPROXY_READ_KEYS", "must be key ids separated by commas, with no spaces")
 	refuse(c.KeyCacheTTL <= 0 || c.KeyCacheTTL > 24*time.Hour, "SSEPROXY_KEY_CACHE_TTL", "must be more than 0 and at most 24h")
 	refuse(c.PlaintextReads != "deny" && c.PlaintextReads != "allow", "SSEPROXY_PLAINTEXT_READS", "must be deny or allow")
+	refuse(c.UpstreamMinPartSize < 1 || c.UpstreamMinPartSize > maxMinPartSize, "SSEPROXY_UPSTREAM_MIN_PART_SIZE", "must be between 1 and 5368709120")
 	refuse(c.Strict != "off" && c.Strict != "on", "SSEPROXY_STRICT", "must be off or on")
 	refuse(c.DrainTimeout < 0, "SSEPROXY_DRAIN_TIMEOUT", "must not be negative")
 	refuse(c.LogLevel > zapcore.ErrorLevel, "SSEPROXY_LOG_LEVEL", "must be debug, info, warn or error")

@@ -33,7 +33,8 @@ func defaults() config.Config {
 	return config.Config{
 		Listen: ":8080", AdminListen: ":8081",
 		Upstream: &url.URL{Scheme: "https", Host: "store.example:9000"}, Region: "us-east-1",
-		AccessKeyID: "app", SecretAccessKey: "secret-of-app",
+		UpstreamMinPartSize: 5 << 20,
+		AccessKeyID:         "app", SecretAccessKey: "secret-of-app",
 		Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, PlaintextReads: "deny", Strict: "off",
 		DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
 		Identities: []config.Identity{{Name: "app", AccessKeyID: "app", SecretAccessKey: "secret-of-app"}},
@@ -55,6 +56,7 @@ SSEPROXY_REGION=eu-west-1
 SSEPROXY_UPSTREAM_REGION=auto
 SSEPROXY_UPSTREAM_ACCESS_KEY_ID=proxy
 SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY=secret-of-proxy
+SSEPROXY_UPSTREAM_MIN_PART_SIZE=1
 SSEPROXY_DOMAIN=s3.example,s3
 SSEPROXY_KEY=new
 SSEPROXY_READ_KEYS=default,older
@@ -64,7 +66,7 @@ SSEPROXY_DRAIN_TIMEOUT=0s
 SSEPROXY_LOG_LEVEL=error
 `, func(c *config.Config) {
 			c.Listen, c.AdminListen, c.TLSCert, c.TLSKey = "127.0.0.1:1", "off", "cert.pem", "key.pem"
-			c.Region, c.UpstreamRegion = "eu-west-1", "auto"
+			c.Region, c.UpstreamRegion, c.UpstreamMinPartSize = "eu-west-1", "auto", 1
 			c.UpstreamAccessKeyID, c.UpstreamSecretAccessKey = "proxy", "secret-of-proxy"
 			c.Domains, c.Key, c.ReadKeys = []string{"s3.example", "s3"}, "new", []string{"default", "older"}
 			c.KeyCacheTTL, c.PlaintextReads, c.DrainTimeout, c.LogLevel = 24*time.Hour, "allow", 0, zapcore.ErrorLevel
@@ -128,6 +130,7 @@ SSEPROXY_UPSTREAM=store.example
 SSEPROXY_KEY_CACHE_TTL=5
 SSEPROXY_DRAIN_TIMEOUT=soon
 SSEPROXY_LOG_LEVEL=loud
+SSEPROXY_UPSTREAM_MIN_PART_SIZE=5MiB
 SSEPROXY_UPSTREEM=http://store.example
 SSEPROXY_KEYRINGS=x
 SSEPROXY_TLS_CERT=cert.pem
@@ -138,6 +141,7 @@ SSEPROXY_READ_KEYS=a,,b
 SSEPROXY_PLAINTEXT_READS=yes
 `, `
 SSEPROXY_UPSTREAM: not of the form http://host[:port] or https://host[:port]
+SSEPROXY_UPSTREAM_MIN_PART_SIZE: not a number of bytes
 SSEPROXY_KEY_CACHE_TTL: unable to parse duration: time: missing unit in duration "5"
 SSEPROXY_DRAIN_TIMEOUT: unable to parse duration: time: invalid duration "soon"
 SSEPROXY_LOG_LEVEL: unrecognized level: "loud"
@@ -151,10 +155,13 @@ SSEPROXY_DOMAIN must be host names without port, separated by commas, with no sp
 SSEPROXY_KEYRING is required: make a file with "sseproxy keys create --key default --keyring FILE"
 SSEPROXY_READ_KEYS must be key ids separated by commas, with no spaces
 SSEPROXY_PLAINTEXT_READS must be deny or allow`},
-		"out of range": {complete + "SSEPROXY_KEY_CACHE_TTL=0s\nSSEPROXY_DRAIN_TIMEOUT=-1s\nSSEPROXY_LOG_LEVEL=fatal\n", `
+		"out of range": {complete + "SSEPROXY_KEY_CACHE_TTL=0s\nSSEPROXY_DRAIN_TIMEOUT=-1s\nSSEPROXY_LOG_LEVEL=fatal\nSSEPROXY_UPSTREAM_MIN_PART_SIZE=0\n", `
 SSEPROXY_KEY_CACHE_TTL must be more than 0 and at most 24h
+SSEPROXY_UPSTREAM_MIN_PART_SIZE must be between 1 and 5368709120
 SSEPROXY_DRAIN_TIMEOUT must not be negative
 SSEPROXY_LOG_LEVEL must be debug, info, warn or error`},
+		"no part is so large": {complete + "SSEPROXY_UPSTREAM_MIN_PART_SIZE=5368709121\n", `
+SSEPROXY_UPSTREAM_MIN_PART_SIZE must be between 1 and 5368709120`},
 		"over the key cache's limit": {complete + "SSEPROXY_KEY_CACHE_TTL=24h1ns\n", `
 SSEPROXY_KEY_CACHE_TTL must be more than 0 and at most 24h`},
 		"half a pair": {complete + "SSEPROXY_TLS_KEY=key.pem\nSSEPROXY_UPSTREAM_ACCESS_KEY_ID=proxy\nSSEPROXY_SECRET_ACCESS_KEY=\n", `

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/versity/versitygw/auth"
+	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
@@ -59,6 +60,9 @@ type Config struct {
 	AccessKeyID     string
 	SecretAccessKey string
 	Region          string // empty is us-east-1
+
+	// Wrap puts a backend around the store's; nil for none. It is for tests.
+	Wrap func(*posix.Posix) backend.Backend
 }
 
 // Store is a running store.
@@ -155,9 +159,13 @@ func freeAddr(ctx context.Context, host string) (string, error) {
 }
 
 func run(ctx context.Context, cfg Config, dir, addr string, leave func() error) (*Store, error) {
-	backend, err := newBackend(dir)
+	files, err := newBackend(dir)
 	if err != nil {
 		return nil, err
+	}
+	var be backend.Backend = files
+	if cfg.Wrap != nil {
+		be = cfg.Wrap(files)
 	}
 	// It cannot be stopped before it serves, only after: the caller's context comes in then.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -165,7 +173,7 @@ func run(ctx context.Context, cfg Config, dir, addr string, leave func() error) 
 	bound := make(chan struct{})
 	ended := make(chan error, 1)
 	go func() {
-		ended <- embedgw.RunVersityGW(serving, backend, &embedgw.Config{
+		ended <- embedgw.RunVersityGW(serving, be, &embedgw.Config{
 			RootUserAccess:    cfg.AccessKeyID,
 			RootUserSecret:    cfg.SecretAccessKey,
 			Region:            cfg.Region,

@@ -1,20 +1,14 @@
 package e2e_test
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"hash/crc64"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
@@ -34,8 +28,8 @@ func TestLargeObjectInLittleMemory(t *testing.T) {
 	}
 	store := testbed.Store(t)
 	bucket := testbed.Bucket(t, store)
-	url, pid := startBinary(t, store)
-	client := testbed.S3Client(t, url, accessKey, secretKey, region)
+	p := startProcess(t, store, buildBinary(t), newKeyring(t))
+	client := p.client
 
 	sent, presign := crc64.New(crc64.MakeTable(crc64.ECMA)), s3.NewPresignClient(client)
 	u := testbed.Must(presign.PresignPutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: ptr("large")}))(t)
@@ -52,10 +46,16 @@ func TestLargeObjectInLittleMemory(t *testing.T) {
 	if n != large || received.Sum64() != sent.Sum64() {
 		t.Errorf("GET: %d bytes, or other ones", n)
 	}
-	if peak := peakResident(t, pid); peak > maxResident {
-		t.Errorf("the proxy's peak was %d MiB", peak>>20)
-	} else {
-		t.Logf("the proxy's peak was %d MiB", peak>>20)
+	p.checkPeak(t)
+}
+
+// checkPeak holds the process's peak of resident memory against the bound.
+func (p *process) checkPeak(t *testing.T) {
+	t.Helper()
+	peak := peakResident(t, p.cmd.Process.Pid)
+	t.Logf("the proxy's peak was %d MiB", peak>>20)
+	if peak > maxResident {
+		t.Errorf("more than %d MiB", maxResident>>20)
 	}
 }
 
@@ -68,57 +68,6 @@ func (c *counter) Read(p []byte) (int, error) {
 		c.n++
 	}
 	return len(p), nil
-}
-
-// startBinary builds sseproxy as it ships and starts it in front of the store.
-func startBinary(t *testing.T, store *testbed.S3Store) (url string, pid int) {
-	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "sseproxy")
-	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "nodev", "-o", binary, "github.com/sseproxy/sseproxy/cmd/sseproxy")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building: %v\n%s", err, out)
-	}
-	keyring := filepath.Join(dir, "keyring.json")
-	createKey(t, keyring, "default")
-	address := freeAddress(t)
-	var log bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), binary, "serve")
-	cmd.Stderr = &log
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.Env = []string{
-		"SSEPROXY_LISTEN=" + address, "SSEPROXY_ADMIN_LISTEN=off", "SSEPROXY_UPSTREAM=" + store.URL, "SSEPROXY_UPSTREAM_REGION=" + store.Region,
-		"SSEPROXY_UPSTREAM_ACCESS_KEY_ID=" + store.AccessKeyID, "SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY=" + store.SecretAccessKey,
-		"SSEPROXY_ACCESS_KEY_ID=" + accessKey, "SSEPROXY_SECRET_ACCESS_KEY=" + secretKey, "SSEPROXY_KEYRING=" + keyring,
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-		if err == nil {
-			_ = conn.Close()
-			return "http://" + address, cmd.Process.Pid
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not listen: %v", err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l := testbed.Must(new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0"))(t)
-	defer l.Close() //nolint:errcheck // nothing came of it
-	return l.Addr().String()
 }
 
 // peakResident returns a process's peak of resident memory in bytes.

@@ -312,10 +312,10 @@ func (p *Proxy) checkPart(q *request, c *completion, l listedPart, sealed stored
 	if !ok || sealed.ETag == "" || sealed.ETag != tag.native {
 		return invalidPart(q, l)
 	}
-	short := size < envelope.MinPartSize
+	short := size < p.cfg.MinPartSize
 	if short && !last {
 		return newError("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size",
-			errorField{"ETag", strings.Trim(l.ETag, `"`)}, errorField{"MinSizeAllowed", strconv.Itoa(envelope.MinPartSize)},
+			errorField{"ETag", strings.Trim(l.ETag, `"`)}, errorField{"MinSizeAllowed", strconv.FormatInt(p.cfg.MinPartSize, 10)},
 			errorField{"PartNumber", strconv.Itoa(l.PartNumber)}, errorField{"ProposedSize", strconv.FormatInt(size, 10)})
 	}
 	if short && l.PartNumber != ownPart {
@@ -612,7 +612,7 @@ func (p *Proxy) completedBefore(q *request, listed []listedPart) (*completed, er
 			return nil, errNoSuchUpload
 		}
 	}
-	p.forgetCompleted(q, q.query.Get("uploadId"))
+	p.forgetCompleted(q, q.query.Get("uploadId")) // whoever completed it may not have come so far
 	return &completed{strings.Trim(o.stored.etag, `"`), resp.Header, t}, nil
 }
 

@@ -249,7 +249,7 @@ func (p *Proxy) sendPart(q *request, u *upload, number int, sealer *envelope.Sea
 		}
 		stash.body = body
 		etag, err = p.sendFrames(q, stash)
-	case length >= envelope.MinPartSize:
+	case length >= p.cfg.MinPartSize:
 		etag, err = p.sendFrames(q, part)
 	default:
 		etag, err = p.sendBoth(q, part, stash)

@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"go.uber.org/zap"
 
+	"github.com/sseproxy/sseproxy/internal/envelope"
 	"github.com/sseproxy/sseproxy/internal/keys"
 	"github.com/sseproxy/sseproxy/internal/sigv4"
 )
@@ -60,6 +61,10 @@ type Config struct {
 	Strict bool
 	// AlivePause is how long a client hears nothing while its CompleteMultipartUpload goes on. 0 is 10 seconds.
 	AlivePause time.Duration
+	// MinPartSize is the least size, in bytes, that the store takes of a part that is not the last. It must be the store's own:
+	// the proxy refuses smaller ones in its place, and keeps them twice, since it puts a part of its own behind the client's
+	// last one. 0 is S3's 5 MiB.
+	MinPartSize int64
 	// Log gets one line for each request. nil logs nothing.
 	Log *zap.Logger
 	// Now returns the current time. nil is time.Now.
@@ -94,6 +99,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.MinPartSize == 0 {
+		cfg.MinPartSize = envelope.MinPartSize
 	}
 	cfg.AlivePause = cmp.Or(cfg.AlivePause, alivePause)
 	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache()}

@@ -73,8 +73,9 @@ func serve(kind string) error {
 
 // launchers start a store in a folder; the store runs until its context ends, and wait waits for that.
 var launchers = map[string]func(ctx context.Context, dir string) (store *S3Store, wait func() error, err error){
-	"versitygw": launchVersityGW,
-	"minio":     launchMinIO,
+	"versitygw":   launchVersityGW,
+	"small parts": launchSmallParts,
+	"minio":       launchMinIO,
 }
 
 // stores are the processes of this test program.

@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/versity/versitygw/backend"
+	"github.com/versity/versitygw/backend/posix"
 
 	"github.com/sseproxy/sseproxy/internal/devstore"
 )
@@ -38,9 +40,13 @@ func Stores(t *testing.T, test func(t *testing.T, store *S3Store)) {
 }
 
 func launchVersityGW(ctx context.Context, dir string) (*S3Store, func() error, error) {
+	return runVersityGW(ctx, dir, nil)
+}
+
+func runVersityGW(ctx context.Context, dir string, wrap func(*posix.Posix) backend.Backend) (*S3Store, func() error, error) {
 	s := credential("versitygw", dir)
 	running, err := devstore.Start(ctx, devstore.Config{
-		Dir: dir, Listen: "127.0.0.1:0",
+		Dir: dir, Listen: "127.0.0.1:0", Wrap: wrap,
 		AccessKeyID: s.AccessKeyID, SecretAccessKey: s.SecretAccessKey, Region: s.Region,
 	})
 	if err != nil {
