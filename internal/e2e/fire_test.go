@@ -757,7 +757,10 @@ func TestFailedPartsLeakNothing(t *testing.T) {
 	before := count()
 	for range 10 {
 		for _, f := range []fire{
-			{"part", true, says(403, "AccessDenied")}, {"PUT stash", true, says(403, "AccessDenied")}, {"part", false, cut}, {"PUT stash", false, cut},
+			{"part", true, says(403, "AccessDenied")},
+			{"PUT stash", true, says(403, "AccessDenied")},
+			{"part", false, cut},
+			{"PUT stash", false, cut},
 			{"part", false, func(resp *http.Response) error { resp.Header.Del("Etag"); return nil }},
 		} {
 			r.under(f)

@@ -50,7 +50,7 @@ func checkContent(r io.Reader, off, n int64) error {
 		if at += int64(read); err == nil {
 			continue
 		}
-		if at != off+n || err != io.EOF && err != io.ErrUnexpectedEOF { //nolint:errorlint // ReadFull's own
+		if at != off+n || err != io.EOF && err != io.ErrUnexpectedEOF {
 			return fmt.Errorf("%d bytes of %d, %w", at-off, n, err)
 		}
 		return nil
@@ -149,7 +149,7 @@ func needDisk(t *testing.T, dir string, n uint64) {
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		t.Skipf("free disk is not known: %v", err)
 	}
-	if free := fs.Bavail * uint64(fs.Bsize); free < n { //nolint:gosec // a block is not that large
+	if free := fs.Bavail * uint64(fs.Bsize); free < n {
 		t.Skipf("%d GiB are free, %d are needed", free>>30, n>>30)
 	}
 }

@@ -73,7 +73,7 @@ func startProcess(t *testing.T, store *testbed.S3Store, binary, keyring string) 
 func (p *process) start(t *testing.T) {
 	t.Helper()
 	p.log = new(bytes.Buffer)
-	p.cmd = exec.Command(p.binary, "serve") //nolint:noctx // killed after the test
+	p.cmd = exec.Command(p.binary, "serve")
 	p.cmd.Stderr, p.cmd.Env = p.log, p.env
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
