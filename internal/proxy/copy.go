@@ -85,6 +85,14 @@ func checkCopy(q, source *request) error {
 				errorField{"ArgumentName", strings.ToLower(name)}, errorField{"ArgumentValue", value})
 		}
 	}
+	if name := q.header.Get("X-Amz-Checksum-Algorithm"); name != "" {
+		if _, ok := checksum.ByName(name); !ok {
+			return errNoSuchAlgorithm
+		}
+	}
+	if err := checkMetadata(q.header); err != nil {
+		return err // also where the source's is going to be copied
+	}
 	changes := q.replacesMetadata() || q.header.Get(encryptionHeader) != "" ||
 		q.header.Get("X-Amz-Storage-Class") != "" || q.header.Get("X-Amz-Website-Redirect-Location") != ""
 	if source.target == q.target && !source.query.Has("versionId") && !changes {
@@ -200,10 +208,7 @@ func (p *Proxy) provideChecksum(q, source *request, o *sealedObject) error {
 		return nil
 	}
 	a, ok := checksum.ByName(name)
-	if !ok {
-		return errNoSuchAlgorithm
-	}
-	if o.sum.Algorithm == a {
+	if !ok || o.sum.Algorithm == a { // checkCopy knows it
 		return nil
 	}
 	if o.envelope.Multipart {

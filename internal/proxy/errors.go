@@ -220,6 +220,9 @@ var storeFault = names("AccountProblem AuthorizationHeaderMalformed Authorizatio
 var errorFields = names("AccessTier ArgumentName ArgumentValue BucketName Condition Header Key LocationConstraint " +
 	"Method MissingHeaderName PartNumber ResourceType StorageClass TagKey TagValue UploadId VersionId additionalMessage")
 
+// deniedByLock is the one message of AccessDenied that is for the client.
+const deniedByLock = "Access Denied because object protected by object lock."
+
 // statusCode has the code for a store's answer that names none, as that to a HEAD.
 var statusCode = map[int]string{
 	http.StatusBadRequest:                   "BadRequest",
@@ -268,7 +271,7 @@ func parseUpstreamError(status int, header http.Header, body []byte) *apiError {
 	case status < 300:
 		e.Status = 0 // an unknown error in a 200 is a 500
 	}
-	if e.Code == "AccessDenied" {
+	if e.Code == "AccessDenied" && message != deniedByLock {
 		e.Message = "Access Denied" // S3's own text; the store's may name the proxy's identity there
 	}
 	copyResponse(e.Header, header, errorResponse)

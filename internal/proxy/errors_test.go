@@ -186,6 +186,9 @@ func TestUpstreamAccessDenied(t *testing.T) {
 	if body := string(e.element("R", "H")); strings.Contains(body, "arn:") {
 		t.Error(body)
 	}
+	if e := parseUpstreamError(403, nil, []byte("<Error><Code>AccessDenied</Code><Message>"+deniedByLock+"</Message></Error>")); e.Message != deniedByLock {
+		t.Errorf("%q", e.Message)
+	}
 }
 
 func TestUpstreamErrorIsBounded(t *testing.T) {

@@ -212,6 +212,9 @@ func (p *Proxy) tryHead(q *request, asked *byteRange) error {
 			return err
 		}
 	}
+	if o.size() == 0 && asked != nil && asked.suffix > 0 {
+		asked = nil // S3 ignores it in a HEAD of an empty object
+	}
 	if _, _, ok := asked.resolve(o.size()); !ok {
 		return invalidRange(q, o.size())
 	}

@@ -87,6 +87,12 @@ func TestAWSCLI(t *testing.T) {
 					t.Errorf("synced and back: %s", diff)
 				}
 				a.streams(t, canary)
+
+				a.aws(t, "s3", "mv", "--recursive", "--quiet", "s3://BUCKET/synced", "s3://BUCKET/moved")
+				a.aws(t, "s3", "cp", "--recursive", "--quiet", "s3://BUCKET/moved", "moved")
+				if diff := cmp.Diff(want, a.tree(t, "moved")); diff != "" {
+					t.Errorf("moved at the proxy: %s", diff)
+				}
 				f.requireSealed(t, canary)
 
 				a.aws(t, "s3", "rm", "s3://BUCKET/stream")
@@ -146,7 +152,9 @@ func TestAWSCLILarge(t *testing.T) {
 				a.sync(t, "tree", "s3://BUCKET/synced", 1)
 				a.feed(t, bytes.NewReader(stream), a.args([]string{"s3", "cp", "-", "s3://BUCKET/stream"})...)
 				f.requireObject(t, "stream", stream)
-				f.requireParts(t, map[string]int{"one": 1, "parts": 25, "synced/stream": 3, "stream": 3})
+				a.aws(t, "s3", "cp", "--quiet", "s3://BUCKET/stream", "s3://BUCKET/copy")
+				f.requireObject(t, "copy", stream)
+				f.requireParts(t, map[string]int{"one": 1, "parts": 25, "synced/stream": 3, "stream": 3, "copy": 3})
 				f.requireSealed(t, canary)
 			})
 		})

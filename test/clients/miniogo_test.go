@@ -114,6 +114,12 @@ func TestMinIOGoParts(t *testing.T) {
 			minio.CopySrcOptions{Bucket: f.bucket, Object: "other"},
 			minio.CopySrcOptions{Bucket: f.bucket, Object: "file", MatchRange: true, Start: 77, End: 30 << 20},
 			minio.CopySrcOptions{Bucket: f.bucket, Object: "file"}))(t)
+		testbed.Must(c.CopyObject(t.Context(), minio.CopyDestOptions{Bucket: f.bucket, Object: "copy", ReplaceMetadata: true, UserMetadata: map[string]string{"A": "1"}},
+			minio.CopySrcOptions{Bucket: f.bucket, Object: "file"}))(t)
+		f.requireObject(t, "copy", body)
+		if got := testbed.Must(c.StatObject(t.Context(), f.bucket, "copy", minio.StatObjectOptions{}))(t).UserMetadata; got["A"] != "1" {
+			t.Errorf("the copy has the metadata %v", got)
+		}
 		f.requireObject(t, "composed", bytes.Join([][]byte{body[:6<<20+9], body[77 : 30<<20+1], body}, nil))
 		f.requireSealed(t, canary)
 	})

@@ -54,7 +54,7 @@ func TestRclone(t *testing.T) {
 	})
 }
 
-// trees syncs a tree, checks it, and copies it back. Of two syncs the second has nothing to do.
+// trees syncs a tree, checks it, copies it back, and moves it at the proxy. Of two syncs the second has nothing to do.
 func (r *rclone) trees(t *testing.T) {
 	t.Helper()
 	canary := testbed.Canary(t)
@@ -83,9 +83,15 @@ func (r *rclone) trees(t *testing.T) {
 	if len(listed) != len(want) {
 		t.Errorf("ls lists %d of %d files", len(listed), len(want))
 	}
+	if said := r.do(t, "move", r.remote("tree"), r.remote("moved")); strings.Count(said, "server-side copy") != len(want) {
+		t.Errorf("moved at the proxy:\n%s", said)
+	}
+	r.do(t, "copy", "--update", r.remote("moved"), r.remote("tree"))
+	r.do(t, "check", "--download", "up", r.remote("tree"))
 	r.streams(t, canary)
 	r.front.requireParts(t, map[string]int{"tree/parts": 5, "tree/sizes/1000": 1})
 	r.front.requireSealed(t, canary)
+	r.do(t, "purge", r.remote("moved"))
 	r.do(t, "purge", r.remote("tree"))
 	if keys := r.front.keys(t); len(keys) != 1 {
 		t.Errorf("purge leaves %q", keys)

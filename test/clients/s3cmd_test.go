@@ -68,6 +68,10 @@ func TestS3cmd(t *testing.T) {
 			t.Errorf("ls lists %d of %d files", listed, len(want))
 		}
 		f.requireParts(t, map[string]int{"tree/parts": 4})
+
+		s.run(t, command("mv", "s3://BUCKET/tree/parts", "s3://BUCKET/moved")...)
+		s.run(t, command("modify", "--add-header=Cache-Control: no-cache", "s3://BUCKET/moved")...)
+		f.requireObject(t, "moved", testbed.Must(os.ReadFile(filepath.Join(s.dir, "up/parts")))(t))
 		f.requireSealed(t, canary)
 
 		body := testbed.Must(os.ReadFile(filepath.Join(s.dir, "up/parts")))(t)

@@ -117,6 +117,19 @@ def check_parts():
     assert len(listed) == 6 and all(o["Key"].endswith(f"/{o['Size']}") for o in listed), listed
 
 
+def check_copies():
+    """Copies at the proxy: by one request, and in parts where an object has more than the threshold; with metadata of their own."""
+    put("copy/from", io.BytesIO(text(12 * 2**20 + 7)), Metadata={"a": "1"}, ContentType="x/y")
+    for name, config in ("whole", one_request), ("parts", TransferConfig(multipart_threshold=5 * 2**20, multipart_chunksize=5 * 2**20)):
+        s3.copy({"Bucket": bucket, "Key": "copy/from"}, bucket, f"copy/{name}", Config=config)
+        body, out = get(f"copy/{name}")
+        assert body == text(12 * 2**20 + 7), name
+        assert name == "parts" or (out["Metadata"], out["ContentType"]) == ({"a": "1"}, "x/y"), out
+    s3.copy_object(Bucket=bucket, Key="copy/from", CopySource=f"{bucket}/copy/from", MetadataDirective="REPLACE", Metadata={"b": "2"})
+    body, out = get("copy/from")
+    assert body == text(12 * 2**20 + 7) and out["Metadata"] == {"b": "2"}, out
+
+
 def check_parts_again():
     """What a resource's parts do: a part is sent twice, the upload is found again in the listing, and completed from there."""
     o = boto3.resource("s3", endpoint_url=endpoint, config=s3.meta.config).Object(bucket, "again")
