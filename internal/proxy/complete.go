@@ -27,6 +27,7 @@ const (
 	maxComplete      = 8 << 20 // bytes: 10,000 parts with an ETag and a checksum each
 	completeAttempts = 8       // of writing part 10000 anew, when another Complete of the same upload wrote it in between
 	completePause    = 10 * time.Millisecond
+	longestPause     = 10 * time.Second
 )
 
 // listedPart is a part as CompleteMultipartUpload names it.
@@ -164,7 +165,7 @@ func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*comp
 			return nil, errBusy
 		}
 		// Sooner or later one waits for longer than all others need.
-		pause := max(completePause, time.Since(began)) << attempt
+		pause := min(max(completePause, time.Since(began))<<attempt, longestPause)
 		if err := sleep(q.ctx, rand.N(pause)); err != nil { //nolint:gosec // for spreading only
 			return nil, err
 		}
