@@ -149,9 +149,12 @@ func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*comp
 		if err := c.checkWhole(q); err != nil {
 			return nil, err
 		}
+		before := p.etagNow(q)
 		done := &completed{trailer: &c.trailer}
 		if done.etag, done.header, err = p.completeAtStore(q, c); err == nil {
-			if p.isAnother(q, done.etag) {
+			// versitygw says so of every upload that is gone, and while another Complete has it in its hands, if only the key
+			// has some object: then that is still there.
+			if before != "" && before != done.etag && p.etagNow(q) == before {
 				return nil, errBusy
 			}
 			p.forgetCompleted(q, u.id)
@@ -172,14 +175,13 @@ func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*comp
 	}
 }
 
-// isAnother reports whether the store shows another object than the one it says it has just made. versitygw says so of every upload
-// that is gone, and while another Complete has it in its hands, if only the key has some object.
-func (p *Proxy) isAnother(q *request, etag string) bool {
+// etagNow returns the store's ETag of the object at q's key; empty if there is none, or the store does not tell.
+func (p *Proxy) etagNow(q *request) string {
 	resp, err := p.send(q.internal(q.ctx, q.target), outgoing{method: http.MethodHead, target: q.target})
-	if err != nil || resp.Body.Close() != nil {
-		return false // its word stands
+	if err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK {
+		return ""
 	}
-	return resp.StatusCode == http.StatusOK && strings.Trim(resp.Header.Get("Etag"), `"`) != etag
+	return strings.Trim(resp.Header.Get("Etag"), `"`)
 }
 
 // hasCode reports whether an error is S3's error with the code.
