@@ -27,6 +27,9 @@ func TestMessages(t *testing.T) {
 		"missing Signature.":                                                          authorized("Signature=", "Sig="),
 		`the authorization component "Signature" is malformed.`:                       authorized("Signature="+signedGet.signature(), "Signature"),
 		"requires three components":                                                   authorized("Signature="+signedGet.signature(), "a=b,c=d"),
+		"the Credential is mal-formed":                                                authorized("/s3/", "/s3/extra/"),
+		`incorrect date format "2013"`:                                                authorized("20130524", "2013"),
+		`malformed; Invalid credential date "20130525"`:                               authorized("20130524", "20130525"),
 		"or a valid sha256 value.":                                                    signedGet.with("X-Amz-Content-Sha256", "sha"),
 		`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"`:                            asked("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"),
 		`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256"`: asked("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA512"),
@@ -43,5 +46,12 @@ func TestMessages(t *testing.T) {
 		if !errors.As(err, &e) || !strings.Contains(e.Message, want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+
+	// This one is S3's word for word.
+	_, _, err := asked("20130524%2F", "20130525%2F").verify()
+	var e *sigv4.Error
+	if want := `Invalid credential date "20130525". This date is not the same as X-Amz-Date: "20130524".`; !errors.As(err, &e) || e.Message != want {
+		t.Errorf("%v, want %q", err, want)
 	}
 }

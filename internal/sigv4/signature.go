@@ -187,7 +187,7 @@ func (s signature) parseCredential(credential string) (signature, error) {
 	// An access key ID may contain slashes, the scope's four parts cannot.
 	parts := strings.Split(credential, "/")
 	scope := len(parts) - 4
-	if scope < 1 || slices.Contains(parts, "") || strings.ContainsFunc(credential, notVisible) {
+	if scope < 1 || slices.Contains(parts, "") || strings.ContainsFunc(credential, notVisible) || scope > 1 && parts[scope+2] != "s3" {
 		return s, s.malformed("Credential", `the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".`)
 	}
 	s.accessKeyID = strings.Join(parts[:scope], "/")
@@ -198,8 +198,15 @@ func (s signature) parseCredential(credential string) (signature, error) {
 	if terminal := parts[scope+3]; terminal != "aws4_request" {
 		return s, s.malformed("Credential", `incorrect terminal %q. This endpoint uses "aws4_request".`, terminal)
 	}
+	if _, err := time.Parse("20060102", s.day); err != nil {
+		return s, s.malformed("Credential", `incorrect date format %q. This date in the credential must be in the format "yyyyMMdd".`, s.day)
+	}
 	if day := s.time.Format("20060102"); s.day != day {
-		return s, s.malformed("Credential", "Invalid credential date %q. This date is not the same as X-Amz-Date: %q.", s.day, day)
+		err := s.malformed("Credential", "Invalid credential date %q. This date is not the same as X-Amz-Date: %q.", s.day, day)
+		if s.presigned {
+			_, err.Message, _ = strings.Cut(err.Message, "; ") // the one error that S3 does not lay at the parameter's door
+		}
+		return s, err
 	}
 	return s, nil
 }
