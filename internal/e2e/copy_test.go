@@ -186,7 +186,7 @@ func TestCopyVersions(t *testing.T) {
 		if err == nil {
 			t.Error("a version that is not there was copied")
 		}
-		for _, source := range []string{r.bucket + "/key?other=x", r.bucket, "a..b/key", "%zz/key"} {
+		for _, source := range []string{r.bucket + "/key?other=x", r.bucket, "a..b/key", "%zz/key", "192.168.1.1/key", r.bucket + "/a/../../key"} {
 			_, err = r.copyFrom(t, source, "copy", nil)
 			wantCode(t, err, "InvalidArgument")
 		}

@@ -27,7 +27,7 @@ func parseCopySource(header string) (t target, version string, err error) {
 	switch {
 	case hasCode(err, "InvalidBucketName") || err == nil && t.level() == atService:
 		return t, "", badCopySource("bucket name")
-	case err == nil && t.level() == atBucket:
+	case hasCode(err, "InvalidURI") || err == nil && t.level() == atBucket:
 		return t, "", badCopySource("object key")
 	}
 	return t, version, err

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"net/netip"
 	"path"
 	"strconv"
 	"strings"
@@ -135,7 +136,8 @@ func hostBucket(host string, domains []string) (string, bool) {
 
 // isBucketName reports whether a bucket of that name can exist. Whether one may be created the store decides.
 func isBucketName(s string) bool {
-	if len(s) < minBucket || len(s) > maxBucket || strings.Contains(s, "..") {
+	_, notIP := netip.ParseAddr(s)
+	if len(s) < minBucket || len(s) > maxBucket || strings.Contains(s, "..") || notIP == nil {
 		return false
 	}
 	for i := range len(s) {

@@ -67,6 +67,7 @@ func TestParseTargetRefuses(t *testing.T) {
 		{"h", "/../key", "InvalidBucketName"},
 		{"h", "/.../key", "InvalidBucketName"},
 		{"h", "/a..b/key", "InvalidBucketName"},
+		{"h", "/192.168.1.1/key", "InvalidBucketName"},
 		{"h", "/buc\x01ket/key", "InvalidBucketName"},
 		{"h", "/buc\x00ket/key", "InvalidBucketName"},
 		{"h", "/bückét/key", "InvalidBucketName"},
