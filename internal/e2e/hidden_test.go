@@ -90,6 +90,9 @@ func TestListingsStayFull(t *testing.T) {
 		compare := func() {
 			for _, prefix := range []string{"", "b/", ".s", ".sseproxy/"} {
 				for _, delimiter := range []string{"", "/", ".", "e"} {
+					if store.Name == "minio" && (delimiter == "." || delimiter == "e") {
+						continue // it does not list by the prefix ".", and from within a group begins with the group again
+					}
 					for _, size := range []int32{1, 2, 3, 5, 7, 1000} {
 						want, got := pages(t, store, r.direct, straight, prefix, delimiter, size), pages(t, store, r.client, r.bucket, prefix, delimiter, size)
 						if diff := cmp.Diff(want, got); diff != "" {

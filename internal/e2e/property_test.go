@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"hash/crc32"
 	"slices"
@@ -32,7 +33,7 @@ var differences = []struct{ store, what, want, why string }{
 	{"", "Complete after abort", "404 NoSuchUpload", "versitygw answers 200 where the key has an object"},
 	{"", "Complete with the ETag of an earlier attempt, same bytes", "400 InvalidPart", "equal bytes are sealed differently each time; the ETag means the attempt, not the bytes"},
 	{"", "Complete with the ETag of an earlier part 10000", "", "it has its stash still, and the client asks for exactly that"},
-	{"", "Complete with listed ETags, last part sent twice", "400 InvalidPart", "ListParts does not tell the attempts of a stashed part apart"},
+	{"", "Complete with listed ETags, part 10000 sent twice", "", "its stashes may be of the same second, and then nothing tells which was the last"},
 	{"", "Complete of no part", "400 InvalidRequest", "as S3 has it; stores call it MalformedXML"},
 	{"", "ListParts, part 10000 sent twice", "200", "its stashes may be of the same second, and then nothing tells which was the last"},
 	{"versitygw", "part of an object in place of an uploaded one", "", "with metadata in files, versitygw keeps the old one's parts"},
@@ -40,15 +41,19 @@ var differences = []struct{ store, what, want, why string }{
 	{"minio", "UploadPartCopy from behind the end", "400 InvalidArgument", "as S3 has it; MinIO says 416"},
 	{"minio", "Complete, a part twice", "400 InvalidPartOrder", "as S3 has it; MinIO takes it twice"},
 	{"minio", "Complete, wrong size", "400 InvalidRequest", "MinIO does not look at x-amz-mp-object-size"},
-	{"", "empty part", "200", "there is no range to tell, and so no 206; stores send one that ends before it begins"},
+	{"", "empty part", "", "there is no range to tell, and so no 206; stores send one that ends before it begins"},
 	{"minio", "part of an object with gaps", "", "S3 counts the parts of an object; MinIO keeps the numbers of the upload"},
 	{"", "range of an empty object", "", "S3 has 416 for each; stores have answers of their own"},
 }
 
 // TestAnySequence: any sequence of requests about uploads, and about the objects that come of them, has through the proxy
 // the answers that it has straight from the store: bytes, sizes, statuses and error codes, apart from the differences above.
-// Run it for longer with -rapid.checks=1000.
+// The gate has the same sequences each time; there are others with -rapid.seed=2 -rapid.checks=1000.
 func TestAnySequence(t *testing.T) {
+	if seed := flag.Lookup("rapid.seed").Value; seed.String() == "0" {
+		testbed.Must(0, seed.Set("1"))(t)
+		t.Cleanup(func() { _ = seed.Set("0") })
+	}
 	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
 		r := newRig(t, store, options{proxy: func(c *proxy.Config) { c.Log = nil }}) // it would say too much
 		plain := &rig{store: store, direct: r.direct, client: r.direct, bucket: testbed.Bucket(t, store)}
@@ -102,7 +107,8 @@ type trial struct {
 	parts map[int][]attempt // by number, in order
 	over  string            // how it ended
 	made  *object
-	list  []attempt // that made it
+	list  []attempt                        // that made it
+	etags func(side int, a attempt) string // with which; nil: their own
 }
 
 type attempt struct {

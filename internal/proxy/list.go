@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -62,6 +63,9 @@ func (p *Proxy) hiddenGroup(q *request) (string, error) {
 		return "", nil
 	}
 	only, err := p.onlyReserved(q.internal(q.ctx, q.target), group, q.op.name == "ListObjectVersions")
+	if refused := (*apiError)(nil); errors.As(err, &refused) && refused.status() == http.StatusBadRequest {
+		return "", nil // a prefix by which the store does not list, such as MinIO of "."
+	}
 	if err != nil || !only {
 		return "", err
 	}
