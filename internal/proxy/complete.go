@@ -154,8 +154,15 @@ func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*comp
 		if done.etag, done.header, err = p.completeAtStore(q, c); err == nil {
 			// versitygw says so of every upload that is gone, and while another Complete has it in its hands, if only the key
 			// has some object: then that is still there.
-			if before != "" && before != done.etag && p.etagNow(q) == before {
+			now := p.etagNow(q)
+			if before != "" && before != done.etag && now == before {
 				return nil, errBusy
+			}
+			if now != "" && now != done.etag {
+				// The store gave a false one, or another writer came behind.
+				if found, err := p.completedBefore(q, listed); err == nil {
+					return found, nil
+				}
 			}
 			p.forgetCompleted(q, u.id)
 			return done, nil
