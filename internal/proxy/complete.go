@@ -152,20 +152,7 @@ func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*comp
 		before := p.etagNow(q)
 		done := &completed{trailer: &c.trailer}
 		if done.etag, done.header, err = p.completeAtStore(q, c); err == nil {
-			// versitygw says so of every upload that is gone, and while another Complete has it in its hands, if only the key
-			// has some object: then that is still there.
-			now := p.etagNow(q)
-			if before != "" && before != done.etag && now == before {
-				return nil, errBusy
-			}
-			if now != "" && now != done.etag {
-				// The store gave a false one, or another writer came behind.
-				if found, err := p.completedBefore(q, listed); err == nil {
-					return found, nil
-				}
-			}
-			p.forgetCompleted(q, u.id)
-			return done, nil
+			return p.settle(q, listed, before, done)
 		}
 		// The client's parts were there a moment ago, so it is the proxy's own that another Complete has written anew.
 		if !hasCode(err, "InvalidPart") {
@@ -180,6 +167,24 @@ func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*comp
 			return nil, err
 		}
 	}
+}
+
+// settle holds the store's word that an upload is complete against the object that is there now.
+func (p *Proxy) settle(q *request, listed []listedPart, before string, done *completed) (*completed, error) {
+	now := p.etagNow(q)
+	if before != "" && before != done.etag && now == before {
+		// versitygw says so of every upload that is gone, and while another Complete has it in its hands, if only the key has
+		// some object: then that is still there.
+		return nil, errBusy
+	}
+	if now != "" && now != done.etag {
+		// The store gave a false one, or another writer came behind.
+		if found, err := p.completedBefore(q, listed); err == nil {
+			return found, nil
+		}
+	}
+	p.forgetCompleted(q, q.query.Get("uploadId"))
+	return done, nil
 }
 
 // etagNow returns the store's ETag of the object at q's key; empty if there is none, or the store does not tell.
