@@ -104,6 +104,8 @@ var explained = func() (all []*regexp.Regexp) {
 		`\.answer\.Size: <nil> not `, `\.headers\.x-amz-object-size: <nil> not present$`,
 		`^\[complete_multipart_upload .*200\.headers\.etag: <nil> not present$`, // S3 has it in the body
 		`^\[list_parts .*\.NextPartNumberMarker: 2 not 0$`,                      // S3 has the last part of the page
+		// S3 ignores a suffix range in a HEAD of an empty object; MinIO has a 206 for it.
+		`^\[head_object .*Key:empty Range:bytes=-1\]\]: 206\.status: 200 not 206$`,
 		// Errors: S3 gives a 416 the size, and none of them an ETag. HEAD has no body, so there is nothing to measure.
 		`: 416\.headers\.content-range: present not <nil>$`,
 		`: 4(04|12|16)\.headers\.(etag|last-modified|content-length|content-type): `,
