@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -70,6 +71,7 @@ func TestSourceDecides(t *testing.T) {
 	for _, n := range lengths {
 		for name, src := range map[string]io.Reader{
 			"error at the end": io.MultiReader(bytes.NewReader(pattern(n)), iotest.ErrReader(refused)),
+			"error on the way": io.MultiReader(bytes.NewReader(pattern(n/2)), iotest.ErrReader(refused)),
 			"wrapped end":      io.MultiReader(bytes.NewReader(pattern(n)), iotest.ErrReader(fmt.Errorf("connection: %w", io.EOF))),
 			"too long":         bytes.NewReader(pattern(n + 1)),
 			"too short":        bytes.NewReader(pattern(max(n, 1) - 1)),
@@ -79,7 +81,7 @@ func TestSourceDecides(t *testing.T) {
 			}
 			s := envelope.NewDEK().NewSealer(src, n, noChecksum)
 			got, err := io.ReadAll(s)
-			if err == nil || s.Err() == nil || (name == "error at the end" && !errors.Is(err, refused)) {
+			if err == nil || s.Err() == nil || (strings.HasPrefix(name, "error") && !errors.Is(err, refused)) {
 				t.Fatalf("%s, %d bytes: err = %v", name, n, err)
 			}
 			if n > 0 && int64(len(got)) > envelope.SealedPartSize(n)-envelope.FrameOverhead {
@@ -88,6 +90,18 @@ func TestSourceDecides(t *testing.T) {
 			if again, err2 := s.Read(make([]byte, 1)); again != 0 || !errors.Is(err2, err) {
 				t.Fatalf("%s: the error is not final: %d, %v", name, again, err2)
 			}
+		}
+	}
+}
+
+// TestChecksumThatIsNone: an object whose trailer cannot be sealed has no last frame, either.
+func TestChecksumThatIsNone(t *testing.T) {
+	for _, size := range []int{100, 1 << 20} {
+		s := envelope.NewDEK().NewSealer(bytes.NewReader(pattern(frame+1)), frame+1, func() checksum.Value {
+			return checksum.Value{Algorithm: checksum.CRC32, Sum: []byte{1, 2, 3}}
+		})
+		if got, err := readWith(s, size); !errors.Is(err, envelope.ErrTrailer) || len(got) > 0 {
+			t.Errorf("%d bytes went out, %v", len(got), err)
 		}
 	}
 }
@@ -179,6 +193,32 @@ func TestFailuresAreFinal(t *testing.T) {
 		}
 	}
 }
+
+// TestWriterFails: WriteTo ends with its writer, and what the writer did not take is not lost.
+func TestWriterFails(t *testing.T) {
+	full := errors.New("no space left")
+	dek, plain := envelope.NewDEK(), pattern(5*frame)
+	r := dek.Single(5 * frame).NewWholeReader(bytes.NewReader(seal(t, dek, plain)))
+	var got bytes.Buffer
+	for range 2 {
+		room := 1000
+		n, err := r.WriteTo(writerFunc(func(p []byte) (int, error) {
+			n, _ := got.Write(p[:min(len(p), room)])
+			room -= n
+			return n, full
+		}))
+		if !errors.Is(err, full) || n != 1000 {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+	}
+	if n, err := r.WriteTo(&got); err != nil || n != int64(len(plain)-2000) || !bytes.Equal(got.Bytes(), plain) {
+		t.Errorf("%d bytes, %v; %d in all", n, err, got.Len())
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestSourceErrors: what a source fails with is its own fault and not the object's; that it ends early is the object's.
 func TestSourceErrors(t *testing.T) {
