@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/sseproxy/sseproxy/internal/checksum"
 	"github.com/sseproxy/sseproxy/internal/testbed"
 )
 
@@ -244,6 +245,7 @@ func TestUnknownRequests(t *testing.T) {
 		"2049 bytes of metadata":        {put.with("X-Amz-Meta-A", strings.Repeat("v", 2048)), bad, "MetadataTooLarge"},
 		"much metadata":                 {put.with("X-Amz-Meta-A", strings.Repeat("v", 1024)).with("X-Amz-Meta-B", strings.Repeat("v", 1023)), bad, "MetadataTooLarge"},
 		"a large document":              {to(large, "PUT", "?tagging"), bad, "MaxMessageLengthExceeded"},
+		"a document in chunks":          {to(r.streamed("", unsignedTrailer, []byte("<Tagging/>"), checksum.CRC32), "PUT", "?tagging"), bad, "InvalidRequest"},
 		"one that does not say so":      {to(endless, "PUT", "?tagging"), bad, "MaxMessageLengthExceeded"},
 		"a NUL in the key":              {to(put, "PUT", "/a%00b"), bad, "InvalidURI"},
 		"a bucket name that cannot be":  {message{method: "GET", target: "/a..b/key", hash: sha256hex("")}, bad, "InvalidBucketName"},

@@ -224,6 +224,9 @@ func (p *Proxy) serve(q *request, r *http.Request) error {
 	if q.op, err = classify(r.Method, q.target.level(), q.query, q.header); err != nil {
 		return err
 	}
+	if q.body != nil && q.body.Chunked() && q.op.name != "PutObject" && q.op.name != "UploadPart" {
+		return newError("InvalidRequest", "The value of x-amz-content-sha256 header is invalid.")
+	}
 	return q.op.handle(p, q)
 }
 

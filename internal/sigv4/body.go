@@ -73,6 +73,9 @@ func (b *Body) addDigests() {
 // not say.
 func (b *Body) Length() int64 { return b.length }
 
+// Chunked reports whether the payload came in aws-chunked framing.
+func (b *Body) Chunked() bool { return b.chunks != nil }
+
 // ContentMD5 returns the value of the Content-MD5 header, if there is one.
 func (b *Body) ContentMD5() (checksum.Value, bool) { return b.contentMD5, b.contentMD5.Sum != nil }
 
