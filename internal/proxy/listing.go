@@ -223,7 +223,7 @@ func (l *listing) edits(page *listingPage, group string, size func(listEntry) (i
 
 // decodeKey undoes encoding-type=url, in which S3 writes a space as '+'.
 func (l *listing) decodeKey(s string) (string, error) {
-	switch encoding := l.head["EncodingType"].text; encoding {
+	switch encoding := l.head["EncodingType"].text; strings.ToLower(encoding) { // MinIO takes and repeats it in any case
 	case "":
 		return s, nil
 	case "url":

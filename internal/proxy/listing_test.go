@@ -56,6 +56,11 @@ func TestRewriteListing(t *testing.T) {
 			`<ListBucketResult><Contents><Key>a+b%2B</Key><Size>1</Size></Contents><EncodingType>url</EncodingType></ListBucketResult>`,
 		},
 		{
+			"keys encoded as the client asked for, in capitals",
+			`<ListBucketResult><EncodingType>URL</EncodingType><Contents><Key>.sseproxy%2Fa</Key><Size>11</Size></Contents></ListBucketResult>`,
+			`<ListBucketResult><EncodingType>URL</EncodingType></ListBucketResult>`,
+		},
+		{
 			"keys that only look encoded",
 			`<ListBucketResult><Contents><Key>.sseproxy%2Fa%</Key><Size>11</Size></Contents></ListBucketResult>`,
 			`<ListBucketResult><Contents><Key>.sseproxy%2Fa%</Key><Size>1</Size></Contents></ListBucketResult>`,
