@@ -309,3 +309,17 @@ func passed(t *testing.T) []passing {
 		}},
 	}
 }
+
+// TestUnknownToTheStore: a store that does not know a sub-resource lists the bucket; its sizes and the proxy's keys do not go out.
+func TestUnknownToTheStore(t *testing.T) {
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		r := newRig(t, store, options{})
+		r.startUpload(t, "upload", s3.CreateMultipartUploadInput{})
+		for _, query := range []string{"abac", "metadataConfiguration", "metadataTable"} {
+			a := r.send(t, message{method: http.MethodGet, target: "/" + r.bucket + "?" + query, hash: sha256hex(""), header: map[string]string{}})
+			if a.status != http.StatusNotImplemented || a.Code != "NotImplemented" || bytes.Contains(a.body, []byte("sseproxy/")) {
+				t.Errorf("%s: %d %s", query, a.status, a.body)
+			}
+		}
+	})
+}

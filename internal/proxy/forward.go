@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -32,11 +34,34 @@ func (p *Proxy) forwardBody(q *request, body []byte) error {
 	if err := q.expect(resp, http.StatusOK, http.StatusNoContent, http.StatusAccepted); err != nil {
 		return err
 	}
+	body, err = checkNoListing(resp)
+	if err != nil {
+		return err
+	}
 	copyResponse(q.w.Header(), resp.Header, passResponse)
 	if resp.ContentLength >= 0 && resp.StatusCode != http.StatusNoContent {
 		q.w.Header().Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
 	}
-	return q.reply(resp.StatusCode, resp.Body)
+	return q.reply(resp.StatusCode, io.MultiReader(bytes.NewReader(body), resp.Body))
+}
+
+// maxPeek is how far into an answer its root element is looked for, in bytes.
+const maxPeek = 512
+
+// checkNoListing reads the beginning of an answer. A store that does not know a sub-resource may list the bucket instead, with
+// sealed sizes and the proxy's own keys.
+func checkNoListing(resp *http.Response) ([]byte, error) {
+	head := make([]byte, maxPeek)
+	n, err := io.ReadFull(resp.Body, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("%w: reading its answer: %w", errStore, err)
+	}
+	for _, root := range []string{"<ListBucketResult", "<ListVersionsResult"} {
+		if bytes.Contains(head[:n], []byte(root)) {
+			return nil, newError("NotImplemented", "The store does not know this operation: it lists the bucket instead.")
+		}
+	}
+	return head[:n], nil
 }
 
 // restoreElements are those of a RestoreRequest that brings an archived object back as it is. The others (SelectParameters,

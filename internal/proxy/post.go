@@ -69,7 +69,7 @@ func (q *request) replyPosted() error {
 		return q.reply(http.StatusSeeOther, nil)
 	}
 	// S3 escapes slashes, too.
-	h.Set("Location", q.base+strings.ReplaceAll(url.QueryEscape(q.target.key), "+", "%20"))
+	h.Set("Location", strings.TrimSuffix(q.url, "/")+"/"+strings.ReplaceAll(url.QueryEscape(q.target.key), "+", "%20"))
 	switch q.form["success_action_status"] {
 	case "200":
 		h.Set("Content-Length", "0")
@@ -124,13 +124,4 @@ func tagsHeader(document string) (string, error) {
 		tags.Add(tag.Key, tag.Value)
 	}
 	return strings.ReplaceAll(tags.Encode(), "+", "%20"), nil
-}
-
-// baseURL returns what an object's key is appended to in the bucket that r addresses, as the client sees it.
-func baseURL(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), "/") + "/"
 }

@@ -163,7 +163,6 @@ type request struct {
 	header   http.Header // verified, likewise
 	body     *sigv4.Body
 	form     map[string]string // likewise
-	base     string            // URL of the bucket, of a form
 	alive    bool              // the answer has begun with white space: status 200, and the document is still to come
 	upstream *atomic.Int64     // nanoseconds spent waiting for the store's answers, also to requests of the proxy's own
 	cors     *corsHeaders      // for a browser, as the store answers it
@@ -214,7 +213,7 @@ func (p *Proxy) serve(q *request, r *http.Request) error {
 			return err
 		}
 		path, q.query, q.header, q.body = verified.Path, verified.Query, verified.Header, verified.Body
-		q.form, q.base = verified.Form, baseURL(r)
+		q.form = verified.Form
 		q.identity = p.identities[verified.AccessKeyID]
 	}
 	var err error
