@@ -11,6 +11,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -101,7 +103,7 @@ func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.P
 	p, err := proxy.New(proxy.Config{
 		Upstream: cfg.Upstream, Region: cfg.Region, UpstreamRegion: cfg.UpstreamRegion, Domains: cfg.Domains,
 		Identities: identities(cfg), Credentials: upstream, Transport: newTransport(roots),
-		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys,
+		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys, Rules: rules(cfg), Secure: isSecure(cfg.Fronts),
 		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), MinPartSize: cfg.UpstreamMinPartSize, Log: log,
 	})
 	if err != nil {
@@ -155,6 +157,27 @@ func upstreamCredentials(ctx context.Context, cfg config.Config) (aws.Credential
 		return nil, fmt.Errorf("finding credentials for the store: %w", err)
 	}
 	return chain.Credentials, nil
+}
+
+func rules(cfg config.Config) []proxy.Rule {
+	var all []proxy.Rule
+	for _, r := range cfg.Rules {
+		all = append(all, proxy.Rule{
+			Bucket: r.Bucket, Prefix: r.Prefix, Algorithm: r.Algorithm, KeyID: r.Key, BucketKey: r.BucketKey,
+			Allow: r.Allow, KeyIDs: r.Keys, Aliases: r.Aliases,
+		})
+	}
+	return all
+}
+
+// isSecure believes those who end TLS in front of the proxy when they say that a request came by it.
+func isSecure(fronts []netip.Prefix) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		proto := r.Header["X-Forwarded-Proto"]
+		return err == nil && len(proto) == 1 && proto[0] == "https" &&
+			slices.ContainsFunc(fronts, func(front netip.Prefix) bool { return front.Contains(peer.Addr().Unmap()) })
+	}
 }
 
 func identities(cfg config.Config) []proxy.Identity {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"regexp"
@@ -37,12 +38,14 @@ type Config struct {
 	AccessKeyID     string   `env:"SSEPROXY_ACCESS_KEY_ID" help:"credentials of the one client"`
 	SecretAccessKey string   `env:"SSEPROXY_SECRET_ACCESS_KEY" help:"their secret"`
 	IdentitiesFile  string   `env:"SSEPROXY_IDENTITIES" help:"file with several clients, instead: see docs/configuration.md"`
+	TrustedFronts   []string `env:"SSEPROXY_TRUSTED_FRONTS" help:"addresses (CIDR) of what ends TLS for clients, separated by commas; its X-Forwarded-Proto is believed, so that SSE-C works behind it"`
 	Domains         []string `env:"SSEPROXY_DOMAIN" help:"hosts below which buckets are addressed as bucket.host, separated by commas"`
 
 	Keyring        string        `env:"SSEPROXY_KEYRING" help:"keyring file of the local key provider; required"`
 	Key            string        `env:"SSEPROXY_KEY" envDefault:"default" help:"key id for new objects"`
 	ReadKeys       []string      `env:"SSEPROXY_READ_KEYS" help:"further key ids that stored objects may use, separated by commas"`
 	KeyCacheTTL    time.Duration `env:"SSEPROXY_KEY_CACHE_TTL" envDefault:"5m" help:"time after which a disabled key opens and seals nothing more; at most 24h"`
+	EncryptionFile string        `env:"SSEPROXY_ENCRYPTION" help:"file with rules for keys and kinds of encryption, by bucket and prefix: see docs/encryption.md"`
 	PlaintextReads string        `env:"SSEPROXY_PLAINTEXT_READS" envDefault:"deny" help:"deny or allow reading objects that are not sealed; allow is for migration only"`
 
 	Strict string `env:"SSEPROXY_STRICT" envDefault:"off" help:"on makes the first read of each object, HEAD too, verify its trailer, with one request more: see docs/threat-model.md"`
@@ -52,6 +55,10 @@ type Config struct {
 
 	// Identities are the clients, from the two variables or from the file.
 	Identities []Identity `env:"-"`
+	// Rules are those of the encryption file.
+	Rules []Rule `env:"-"`
+	// Fronts are the TrustedFronts.
+	Fronts []netip.Prefix `env:"-"`
 }
 
 // IsStrict reports whether every read begins with the trailer.
@@ -75,6 +82,20 @@ func Load(environ []string) (Config, error) {
 		}
 	} else if c.AccessKeyID != "" {
 		c.Identities = []Identity{{Name: c.AccessKeyID, AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey}}
+	}
+	if c.EncryptionFile != "" {
+		var err error
+		if c.Rules, err = readRules(c.EncryptionFile); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	for _, text := range c.TrustedFronts {
+		front, err := netip.ParsePrefix(text)
+		if err != nil {
+			problems = append(problems, errors.New("SSEPROXY_TRUSTED_FRONTS must be networks such as 10.0.0.0/8, separated by commas, with no spaces"))
+			break
+		}
+		c.Fronts = append(c.Fronts, front)
 	}
 	return c, errors.Join(problems...)
 }

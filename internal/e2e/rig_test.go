@@ -58,7 +58,8 @@ type options struct {
 	tls   bool
 	proxy func(*proxy.Config)
 	keys  func(*keys.CacheConfig)
-	kit   *rig // share keyring and bucket with another rig
+	kit   *rig     // share keyring and bucket with another rig
+	more  []string // keys besides "default"
 }
 
 func newRig(t *testing.T, store *testbed.S3Store, o options) *rig {
@@ -68,7 +69,9 @@ func newRig(t *testing.T, store *testbed.S3Store, o options) *rig {
 		r.bucket, r.keyring = o.kit.bucket, o.kit.keyring
 	} else {
 		r.bucket, r.keyring = testbed.Bucket(t, store), filepath.Join(t.TempDir(), "keyring.json")
-		createKey(t, r.keyring, "default")
+		for _, id := range append(o.more, "default") {
+			createKey(t, r.keyring, id)
+		}
 	}
 	local := testbed.Must(keys.NewLocal(keys.LocalConfig{Path: r.keyring}))(t)
 	r.provider = &countingProvider{Provider: local}

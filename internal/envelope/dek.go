@@ -36,8 +36,16 @@ func NewDEK() *DEK {
 }
 
 func (d *DEK) single() cipher.AEAD  { return newAEAD(d.derive("sseproxy/1 single")) }
-func (d *DEK) trailer() cipher.AEAD { return newAEAD(d.derive("sseproxy/1 trailer")) }
+func (d *DEK) trailer() cipher.AEAD { return d.TrailerKey().aead() }
 func (d *DEK) commitment() []byte   { return d.derive("sseproxy/1 commitment") }
+
+// TrailerKey seals an object's trailer, and opens nothing else of it.
+type TrailerKey [32]byte
+
+// TrailerKey returns the key of the object's trailer.
+func (d *DEK) TrailerKey() TrailerKey { return TrailerKey(d.derive("sseproxy/1 trailer")) }
+
+func (k TrailerKey) aead() cipher.AEAD { return newAEAD(k[:]) }
 
 func (d *DEK) part(number int) cipher.AEAD {
 	info := binary.BigEndian.AppendUint32([]byte("sseproxy/1 part"), uint32(number)) //nolint:gosec // 1 … 10000

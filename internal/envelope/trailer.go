@@ -133,7 +133,10 @@ func regular(parts []Part) bool {
 }
 
 // SealTrailer returns the trailer's bytes. The empty single object has none.
-func (d *DEK) SealTrailer(t *Trailer) ([]byte, error) {
+func (d *DEK) SealTrailer(t *Trailer) ([]byte, error) { return d.TrailerKey().Seal(t) }
+
+// Seal returns the trailer's bytes, as SealTrailer does.
+func (k TrailerKey) Seal(t *Trailer) ([]byte, error) {
 	if err := t.validate(); err != nil {
 		return nil, err
 	}
@@ -159,7 +162,7 @@ func (d *DEK) SealTrailer(t *Trailer) ([]byte, error) {
 	tail = binary.BigEndian.AppendUint32(tail, uint32(l.size))   //nolint:gosec // under 2 MiB
 	tail = append(tail, tailMagic...)
 
-	b = d.trailer().Seal(b, nil, t.record(l), append(bytes.Clone(b), tail...))
+	b = k.aead().Seal(b, nil, t.record(l), append(bytes.Clone(b), tail...))
 	return append(b, tail...), nil
 }
 

@@ -74,6 +74,7 @@ func invalidPartSum(said string) error {
 // completion gathers what CompleteMultipartUpload decides.
 type completion struct {
 	upload  *upload
+	key     envelope.TrailerKey
 	said    saidWhole
 	listed  []listedPart
 	tags    []partTag
@@ -102,15 +103,16 @@ func (p *Proxy) completeMultipartUpload(q *request) error {
 	}
 	copyResponse(q.w.Header(), done.header, writeResponse)
 	q.w.Header().Del("Etag")
-	q.w.Header().Set(encryptionHeader, "AES256")
+	protectionOf(done.envelope, nil).show(q.w.Header())
 	return q.replyCompleted(done)
 }
 
 // completed is what CompleteMultipartUpload has made.
 type completed struct {
-	etag    string      // the store's, without quotes
-	header  http.Header // of the store's answer
-	trailer *envelope.Trailer
+	etag     string      // the store's, without quotes
+	header   http.Header // of the store's answer
+	envelope *envelope.Envelope
+	trailer  *envelope.Trailer
 }
 
 // completeOnce completes an upload, or finds that this very request has completed it before.
@@ -140,9 +142,13 @@ func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*comp
 	if err != nil {
 		return nil, err
 	}
+	seal, err := p.trailerKey(q, u)
+	if err != nil {
+		return nil, err
+	}
 	for attempt := 1; ; attempt++ {
 		began := time.Now()
-		c := &completion{upload: u, said: said, listed: listed}
+		c := &completion{upload: u, key: seal, said: said, listed: listed}
 		if err := p.checkParts(q, c); err != nil {
 			return nil, err
 		}
@@ -150,7 +156,7 @@ func (p *Proxy) complete(q *request, said saidWhole, listed []listedPart) (*comp
 			return nil, err
 		}
 		before := p.etagNow(q)
-		done := &completed{trailer: &c.trailer}
+		done := &completed{envelope: u.envelope, trailer: &c.trailer}
 		if done.etag, done.header, err = p.completeAtStore(q, c); err == nil {
 			return p.settle(q, listed, before, done)
 		}
@@ -537,7 +543,7 @@ func (p *Proxy) completeAtStore(q *request, c *completion) (string, http.Header,
 // sendOwnPart writes part 10000: the trailer, behind a last part that cannot stand before another. Writing it again is
 // harmless.
 func (p *Proxy) sendOwnPart(q *request, c *completion) (etag string, err error) {
-	trailer, err := c.upload.dek.SealTrailer(&c.trailer)
+	trailer, err := c.key.Seal(&c.trailer)
 	if err != nil {
 		return "", err
 	}
@@ -601,6 +607,7 @@ func (q *request) replyCompleted(done *completed) error {
 // request would have made. If it is not the error is errNoSuchUpload, and any other where that cannot be found out now.
 func (p *Proxy) completedBefore(q *request, listed []listedPart) (*completed, error) {
 	own := q.internal(q.ctx, q.target)
+	own.customer = q.customer
 	resp, err := p.send(own, outgoing{method: http.MethodHead, target: q.target})
 	if err != nil {
 		return nil, err
@@ -628,7 +635,7 @@ func (p *Proxy) completedBefore(q *request, listed []listedPart) (*completed, er
 		}
 	}
 	p.forgetCompleted(q, q.query.Get("uploadId")) // whoever completed it may not have come so far
-	return &completed{strings.Trim(o.stored.etag, `"`), resp.Header, t}, nil
+	return &completed{strings.Trim(o.stored.etag, `"`), resp.Header, o.envelope, t}, nil
 }
 
 // isRow reports whether l would have become this row of the trailer. A bare tag becomes one that is not bound or, through its

@@ -34,7 +34,7 @@ func (p *Proxy) copyObject(q *request) error {
 	h := q.w.Header()
 	copyResponse(h, done.header, writeResponse)
 	h.Del("Etag")
-	h.Set(encryptionHeader, "AES256")
+	done.protected.showNew(h)
 	if done.sourceVersion != "" {
 		h.Set("X-Amz-Copy-Source-Version-Id", done.sourceVersion)
 	}
@@ -47,6 +47,7 @@ type copied struct {
 	etag          string      // the client's, quoted
 	lastModified  string
 	sourceVersion string
+	protected     *protection
 	sum           http.Header // headers that show the copy's checksum
 }
 
@@ -93,7 +94,7 @@ func checkCopy(q, source *request) error {
 	if err := checkMetadata(q.header); err != nil {
 		return err // also where the source's is going to be copied
 	}
-	changes := q.replacesMetadata() || q.header.Get(encryptionHeader) != "" ||
+	changes := q.replacesMetadata() || q.header.Get(encryptionHeader) != "" || q.customer != nil ||
 		q.header.Get("X-Amz-Storage-Class") != "" || q.header.Get("X-Amz-Website-Redirect-Location") != ""
 	if source.target == q.target && !source.query.Has("versionId") && !changes {
 		return newError("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing "+
@@ -106,6 +107,10 @@ func (q *request) replacesMetadata() bool { return q.header.Get(metadataDirectiv
 
 // copyOnce copies the source as it is now. It fails with errReplaced when the source changes meanwhile.
 func (p *Proxy) copyOnce(q, source *request) (*copied, error) {
+	protected, err := p.protect(q)
+	if err != nil {
+		return nil, err
+	}
 	o, header, _, err := p.head(source)
 	if err != nil {
 		return nil, copyFailure(err)
@@ -116,14 +121,14 @@ func (p *Proxy) copyOnce(q, source *request) (*copied, error) {
 	}
 	var done *copied
 	if o == nil {
-		done, err = p.copyPlaintext(q, source, out)
+		done, err = p.copyPlaintext(q, source, protected, out)
 	} else {
-		done, err = p.copySealed(q, source, o, out)
+		done, err = p.copySealed(q, source, o, protected, out)
 	}
 	if err != nil {
 		return nil, err
 	}
-	done.sourceVersion = header.Get("X-Amz-Version-Id")
+	done.sourceVersion, done.protected = header.Get("X-Amz-Version-Id"), protected
 	return done, nil
 }
 
@@ -148,11 +153,11 @@ func (q *request) copyHeader(source http.Header) http.Header {
 }
 
 // copySealed wraps the data key anew and lets the store copy exactly the object that was looked at.
-func (p *Proxy) copySealed(q, source *request, o *sealedObject, out outgoing) (*copied, error) {
+func (p *Proxy) copySealed(q, source *request, o *sealedObject, protected *protection, out outgoing) (*copied, error) {
 	if err := p.provideChecksum(q, source, o); err != nil {
 		return nil, err
 	}
-	value, err := p.sealKey(q, &envelope.Envelope{Length: o.envelope.Length, Multipart: o.envelope.Multipart}, o.dek, o.sum)
+	value, err := p.wrap(q, protected, &envelope.Envelope{Length: o.envelope.Length, Multipart: o.envelope.Multipart}, o.dek, o.sum)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +237,7 @@ func (p *Proxy) provideChecksum(q, source *request, o *sealedObject) error {
 }
 
 // copyPlaintext seals an object that has no envelope on its way to its new place, where reading such objects is allowed.
-func (p *Proxy) copyPlaintext(q, source *request, out outgoing) (*copied, error) {
+func (p *Proxy) copyPlaintext(q, source *request, protected *protection, out outgoing) (*copied, error) {
 	if !p.cfg.PlaintextReads {
 		return nil, errPlaintext
 	}
@@ -252,11 +257,11 @@ func (p *Proxy) copyPlaintext(q, source *request, out outgoing) (*copied, error)
 	if err := p.copyTags(q, source, r.header, out.header); err != nil {
 		return nil, err
 	}
-	return p.sealCopy(q, out, r)
+	return p.sealCopy(q, protected, out, r)
 }
 
 // sealCopy stores what r reads, which is not sealed, as a new object.
-func (p *Proxy) sealCopy(q *request, out outgoing, r *reading) (*copied, error) {
+func (p *Proxy) sealCopy(q *request, protected *protection, out outgoing, r *reading) (*copied, error) {
 	var src io.Reader = r.body
 	sum := func() checksum.Value { return checksum.Value{} }
 	if a, ok := checksum.ByName(q.header.Get("X-Amz-Checksum-Algorithm")); ok {
@@ -265,7 +270,7 @@ func (p *Proxy) sealCopy(q *request, out outgoing, r *reading) (*copied, error) 
 		sum = func() checksum.Value { return checksum.Value{Algorithm: a, Sum: digest.Sum(nil)} }
 	}
 	dek := envelope.NewDEK()
-	value, err := p.newEnvelope(q, dek, r.length, checksum.Value{})
+	value, err := p.wrap(q, protected, &envelope.Envelope{Length: r.length}, dek, checksum.Value{})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func (p *Proxy) uploadPartCopy(q *request) error {
 	if err != nil {
 		return err
 	}
-	u, err := p.loadUpload(q)
+	u, err := p.openUpload(q)
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (p *Proxy) uploadPartCopy(q *request) error {
 	if err := q.whileAlive(p.cfg.AlivePause, work); err != nil {
 		return err
 	}
-	q.w.Header().Set(encryptionHeader, "AES256")
+	protectionOf(u.envelope, q.customer).show(q.w.Header())
 	if done.sourceVersion != "" {
 		q.w.Header().Set("X-Amz-Copy-Source-Version-Id", done.sourceVersion)
 	}

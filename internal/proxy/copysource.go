@@ -53,6 +53,9 @@ func (p *Proxy) sourceRequest(q *request) (*request, error) {
 		return nil, err
 	}
 	own := q.internal(q.ctx, source)
+	if own.customer, err = readCustomerKey(q.header, copySourcePrefix, q.secure); err != nil {
+		return nil, err
+	}
 	own.method, own.op, own.query, own.header = http.MethodGet, copySourceRead, make(url.Values), make(http.Header)
 	if version != "" {
 		own.query.Set("versionId", version)

@@ -173,7 +173,7 @@ func (q *request) describe(header http.Header, o *sealedObject, asked *byteRange
 	h := q.w.Header()
 	copyObjectHeaders(h, header)
 	h.Set("Accept-Ranges", "bytes")
-	h.Set(encryptionHeader, "AES256")
+	protectionOf(o.envelope, q.customer).show(h)
 	size := o.size()
 	if asked == nil {
 		if q.wantsChecksum() {

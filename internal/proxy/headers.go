@@ -9,8 +9,6 @@ import (
 // reservedMetadata is the metadata header that carries the envelope. A client can neither send nor see it.
 const reservedMetadata = "X-Amz-Meta-Sseproxy"
 
-const encryptionHeader = "X-Amz-Server-Side-Encryption"
-
 // nameSet is an allow-list of names, written as words; a word that ends in '*' stands for every name that begins so.
 type nameSet struct {
 	exact    map[string]bool
@@ -51,10 +49,17 @@ var (
 
 	// answeredHeaders are acted on by the proxy alone, by operation.
 	answeredHeaders = map[string]nameSet{
-		"CompleteMultipartUpload": headerNames("x-amz-mp-object-size x-amz-checksum-*"),
-		"GetObjectAttributes":     headerNames("x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker"),
-		"UploadPartCopy":          headerNames(copySourceHeaders + " x-amz-copy-source-range"),
-		"CopyObject":              headerNames(copySourceHeaders + " x-amz-metadata-directive"),
+		"PutObject":               headerNames(encryptionHeaders + customerHeaders),
+		"PostObject":              headerNames(encryptionHeaders + customerHeaders),
+		"CopyObject":              headerNames(encryptionHeaders + customerHeaders + copySourceHeaders + " x-amz-metadata-directive"),
+		"CreateMultipartUpload":   headerNames(encryptionHeaders + customerHeaders),
+		"UploadPart":              headerNames(customerHeaders),
+		"UploadPartCopy":          headerNames(customerHeaders + copySourceHeaders + " x-amz-copy-source-range"),
+		"CompleteMultipartUpload": headerNames(customerHeaders + "x-amz-mp-object-size x-amz-checksum-*"),
+		"ListParts":               headerNames(customerHeaders),
+		"GetObject":               headerNames(customerHeaders),
+		"HeadObject":              headerNames(customerHeaders),
+		"GetObjectAttributes":     headerNames(customerHeaders + "x-amz-object-attributes x-amz-max-parts x-amz-part-number-marker"),
 	}
 
 	// ignoredHeaders are accepted with any operation and end at the proxy: what is said about checksums besides their
@@ -64,8 +69,18 @@ var (
 		"x-amz-user-agent x-amz-id-2 x-amz-request-id x-amz-cf-id")
 )
 
+// The headers of the encryption API, as lists to join with others.
+const (
+	encryptionHeaders = "x-amz-server-side-encryption x-amz-server-side-encryption-aws-kms-key-id " +
+		"x-amz-server-side-encryption-context x-amz-server-side-encryption-bucket-key-enabled "
+	customerHeaders = "x-amz-server-side-encryption-customer-algorithm x-amz-server-side-encryption-customer-key " +
+		"x-amz-server-side-encryption-customer-key-md5 "
+)
+
 const copySourceHeaders = "x-amz-copy-source x-amz-copy-source-if-match x-amz-copy-source-if-modified-since " +
-	"x-amz-copy-source-if-none-match x-amz-copy-source-if-unmodified-since x-amz-source-expected-bucket-owner"
+	"x-amz-copy-source-if-none-match x-amz-copy-source-if-unmodified-since x-amz-source-expected-bucket-owner " +
+	"x-amz-copy-source-server-side-encryption-customer-algorithm x-amz-copy-source-server-side-encryption-customer-key " +
+	"x-amz-copy-source-server-side-encryption-customer-key-md5"
 
 // Response headers that a client gets from the store, by kind of answer. Everything else is dropped: what names or
 // describes the store (Server, x-amz-request-id), and what is true of the ciphertext only (lengths, checksums, the

@@ -38,9 +38,17 @@ func (p *Proxy) createMultipartUpload(q *request) error {
 	if err != nil {
 		return err
 	}
-	dek := envelope.NewDEK()
-	if s.Envelope, err = p.sealKey(q, &envelope.Envelope{Multipart: true}, dek, checksum.Value{}); err != nil {
+	protected, err := p.protect(q)
+	if err != nil {
 		return err
+	}
+	dek := envelope.NewDEK()
+	if s.Envelope, err = p.wrap(q, protected, &envelope.Envelope{Multipart: true}, dek, checksum.Value{}); err != nil {
+		return err
+	}
+	if protected.mode == envelope.ModeCustomer {
+		key := dek.TrailerKey()
+		s.TrailerKey = key[:]
 	}
 	out := outgoing{method: http.MethodPost, target: q.target, query: storeQuery(q.query), header: q.op.storeHeader(q.header)}
 	out.header.Set(reservedMetadata, s.Envelope)
@@ -65,7 +73,7 @@ func (p *Proxy) createMultipartUpload(q *request) error {
 	}
 	h := q.w.Header()
 	copyResponse(h, resp.Header, writeResponse)
-	h.Set(encryptionHeader, "AES256")
+	protected.showNew(h)
 	if s.Checksum != 0 {
 		h.Set("X-Amz-Checksum-Algorithm", s.Checksum.String())
 		h.Set("X-Amz-Checksum-Type", checksumTypeNames[s.Type])
@@ -134,7 +142,7 @@ func (p *Proxy) uploadPart(q *request) error {
 	if err := checkPartSize(number, length); err != nil {
 		return err
 	}
-	u, err := p.loadUpload(q)
+	u, err := p.openUpload(q)
 	if err != nil {
 		return err
 	}
@@ -153,7 +161,7 @@ func (p *Proxy) uploadPart(q *request) error {
 	sum := summed.checksum(q)
 	h := q.w.Header()
 	h.Set("Etag", `"`+newPartTag(etag, sealer.Attempt(), sealer.CRC(), sum).String()+`"`)
-	h.Set(encryptionHeader, "AES256")
+	protectionOf(u.envelope, q.customer).show(h)
 	h.Set("Content-Length", "0")
 	if sum.Algorithm != 0 {
 		h.Set(sum.Algorithm.Header(), sum.String())

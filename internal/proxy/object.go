@@ -19,28 +19,13 @@ type sealedObject struct {
 	object   *envelope.Object  // how it opens; nil before layOut
 }
 
-// newEnvelope wraps dek for a new single object of length bytes and returns the metadata value.
-func (p *Proxy) newEnvelope(q *request, dek *envelope.DEK, length int64, sum checksum.Value) (string, error) {
-	return p.sealKey(q, &envelope.Envelope{Length: length}, dek, sum)
-}
-
-// sealKey completes e for a new object, wraps dek into it and returns the metadata value.
-func (p *Proxy) sealKey(q *request, e *envelope.Envelope, dek *envelope.DEK, sum checksum.Value) (string, error) {
-	key, err := p.cfg.Keys.ForSeal(q.ctx, p.cfg.KeyID, q.target.bucket)
-	if err != nil {
-		return "", fmt.Errorf("getting a key to seal with: %w", err)
-	}
-	e.Mode, e.KeyID, e.WrappedKey = envelope.ModeS3, p.cfg.KeyID, key.Wrapped
-	if err := e.Wrap(key.Plaintext, dek, sum, q.target.bucket, q.target.key); err != nil {
-		return "", fmt.Errorf("wrapping the data key: %w", err)
-	}
-	return e.String(), nil
-}
-
 // openEnvelope opens the envelope in a store's answer about q's object. It returns nil if there is none. The object's
 // stored length has been held against what the envelope says of it.
 func (p *Proxy) openEnvelope(q *request, resp *http.Response) (*sealedObject, error) {
 	values := resp.Header[reservedMetadata]
+	if len(values) == 0 && q.customer != nil {
+		return nil, errCustomerKeyNeedless
+	}
 	if len(values) == 0 {
 		return nil, nil
 	}
@@ -63,26 +48,6 @@ func (p *Proxy) openEnvelope(q *request, resp *http.Response) (*sealedObject, er
 	}
 	o.object = o.dek.Single(o.envelope.Length)
 	return o, nil
-}
-
-// unwrap opens an envelope of q's object.
-func (p *Proxy) unwrap(q *request, value string) (e *envelope.Envelope, dek *envelope.DEK, sum checksum.Value, err error) {
-	if e, err = envelope.Parse(value); err != nil {
-		return nil, nil, sum, err
-	}
-	// The name of the key is the store's word. Nothing is asked about a key that the operator did not configure.
-	if e.Mode != envelope.ModeS3 || e.OwnKey || !p.mayUse(e.KeyID) {
-		return nil, nil, sum, &apiError{
-			Code: "AccessDenied", Message: "The object names an encryption key that is not configured for this bucket.",
-			Detail: fmt.Sprintf("mode %d, key %q", e.Mode, e.KeyID),
-		}
-	}
-	key, err := p.cfg.Keys.ForOpen(q.ctx, e.KeyID, q.target.bucket, e.WrappedKey)
-	if err != nil {
-		return nil, nil, sum, fmt.Errorf("getting the object's key: %w", err)
-	}
-	dek, sum, err = e.Unwrap(key.Plaintext, q.target.bucket, q.target.key)
-	return e, dek, sum, err
 }
 
 // layOut reads what a multipart object's envelope does not say: parts, length and checksum. A single object needs it not;

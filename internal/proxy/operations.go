@@ -82,11 +82,11 @@ const (
 // operations lists every S3 operation and what the proxy does with it. A request that matches no row is refused.
 var operations = []operation{
 	// Objects whose bytes are sealed and opened.
-	{"PutObject", "PUT", atObject, "", seal, (*Proxy).putObject, none, headerNames(putHeaders), "The store sees key, length, metadata and tags. Refused: x-amz-write-offset-bytes. " + later + "SSE-KMS, SSE-C."},
-	{"GetObject", "GET", atObject, "", open, (*Proxy).getObject, overlay, headerNames("if-range " + conditionHeaders), later + "SSE-C."},
-	{"HeadObject", "HEAD", atObject, "", open, (*Proxy).headObject, overlay, headerNames(conditionHeaders), later + "SSE-C."},
-	{"GetObject", "GET", atObject, "partNumber", open, (*Proxy).getPart, overlay, headerNames(conditionHeaders), "Parts are counted from 1. SSE-C headers: later."},
-	{"HeadObject", "HEAD", atObject, "partNumber", open, (*Proxy).headPart, overlay, headerNames(conditionHeaders), "Parts are counted from 1. SSE-C headers: later."},
+	{"PutObject", "PUT", atObject, "", seal, (*Proxy).putObject, none, headerNames(putHeaders), "The store sees key, length, metadata and tags. Refused: x-amz-write-offset-bytes."},
+	{"GetObject", "GET", atObject, "", open, (*Proxy).getObject, overlay, headerNames("if-range " + conditionHeaders), ""},
+	{"HeadObject", "HEAD", atObject, "", open, (*Proxy).headObject, overlay, headerNames(conditionHeaders), ""},
+	{"GetObject", "GET", atObject, "partNumber", open, (*Proxy).getPart, overlay, headerNames(conditionHeaders), "Parts are counted from 1."},
+	{"HeadObject", "HEAD", atObject, "partNumber", open, (*Proxy).headPart, overlay, headerNames(conditionHeaders), "Parts are counted from 1."},
 	{"PostObject", "POST", atBucket, "", seal, (*Proxy).postObject, none, createHeaders, "A browser's form; the store sees a PutObject. A file of more than 64 KiB must be the last field, and the form end with CRLF."},
 	{"AppendObject", "POST", atObject, "append position", refuse, nil, none, none, "Not in S3: an extension of some stores."},
 	{"AppendObject", "PUT", atObject, "append position", refuse, nil, none, none, "Not in S3: an extension of some stores."},
@@ -145,9 +145,9 @@ var operations = []operation{
 	{"DeleteBucketTagging", "DELETE", atBucket, "tagging", pass, (*Proxy).forward, none, none, ""},
 	{"GetObjectLockConfiguration", "GET", atBucket, "object-lock", pass, (*Proxy).forward, none, none, ""},
 	{"PutObjectLockConfiguration", "PUT", atBucket, "object-lock", pass, (*Proxy).forward, none, lockToken, ""},
-	{"GetBucketEncryption", "GET", atBucket, "encryption", refuse, nil, none, none, emulated},
-	{"PutBucketEncryption", "PUT", atBucket, "encryption", refuse, nil, none, none, emulated},
-	{"DeleteBucketEncryption", "DELETE", atBucket, "encryption", refuse, nil, none, none, emulated},
+	{"GetBucketEncryption", "GET", atBucket, "encryption", answer, (*Proxy).getBucketEncryption, none, none, "The proxy's encryption, not the store's."},
+	{"PutBucketEncryption", "PUT", atBucket, "encryption", answer, (*Proxy).putBucketEncryption, none, none, "The proxy's encryption: a small sealed object below the reserved prefix. Other replicas know it within 30 seconds."},
+	{"DeleteBucketEncryption", "DELETE", atBucket, "encryption", answer, (*Proxy).deleteBucketEncryption, none, none, "The proxy's encryption, not the store's."},
 
 	// Who may do what at the store.
 	{"GetBucketAcl", "GET", atBucket, "acl", pass, (*Proxy).forward, none, none, ""},
@@ -371,11 +371,12 @@ func (op *operation) checkHeaders(header http.Header) error {
 		case name == reservedMetadata:
 			return newError("InvalidArgument", "This metadata name is reserved for the proxy.",
 				errorField{"ArgumentName", strings.ToLower(name)})
-		case name == encryptionHeader && op.treatment == open:
+		case name == encryptionHeader && answeredHeaders[op.name].has(customerAlgorithmHeader) && !answeredHeaders[op.name].has(name):
 			return newError("InvalidArgument", "x-amz-server-side-encryption header is not supported for this operation.",
 				errorField{"ArgumentName", strings.ToLower(name)}, errorField{"ArgumentValue", strings.Join(values, ",")})
+		case strings.Contains(name, "-Server-Side-Encryption") && len(values) != 1:
+			return newError("InvalidArgument", "A header must not be given twice.", errorField{"ArgumentName", strings.ToLower(name)})
 		case answeredHeaders[op.name].has(name):
-		case name == encryptionHeader && op.treatment == seal && len(values) == 1 && values[0] == "AES256":
 		case name == "X-Amz-Meta-Snowball-Auto-Extract", !ignoredHeaders.has(name) && !commonHeaders.has(name) && !op.headers.has(name):
 			return newError("NotImplemented", "A header you provided implies functionality that is not implemented",
 				errorField{"Header", strings.ToLower(name)})

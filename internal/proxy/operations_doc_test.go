@@ -78,15 +78,22 @@ With any operation these go to the store: %s.
 These are accepted with any operation and end at the proxy: those of the signature and of the payload's framing,
 Content-MD5 and checksums (the proxy checks them), and %s.
 
-The header %s is accepted with PutObject if its value is AES256.
 The header %s belongs to the proxy; a request with it is refused with 400 InvalidArgument.
 
+On these the proxy acts itself, and the store does not see them:
+
+| Operation | Headers |
+| --- | --- |
+`, strings.ToLower(list(commonHeaders)), strings.ToLower(list(ignoredHeaders)), strings.ToLower(reservedMetadata))
+	for _, name := range slices.Sorted(maps.Keys(answeredHeaders)) {
+		fmt.Fprintf(&b, "| %s | %s |\n", name, strings.ToLower(list(answeredHeaders[name])))
+	}
+	b.WriteString(`
 Further headers that go to the store, by operation. Conditions on ETags are put in the store's terms.
 
 | Operation | Headers |
 | --- | --- |
-`, strings.ToLower(list(commonHeaders)), strings.ToLower(list(ignoredHeaders)),
-		strings.ToLower(encryptionHeader), strings.ToLower(reservedMetadata))
+`)
 	for _, op := range operations {
 		if headers := list(op.headers); headers != "" {
 			fmt.Fprintf(&b, "| %s | %s |\n", op.name, strings.ToLower(headers))

@@ -129,7 +129,6 @@ func TestClassifyRefuses(t *testing.T) {
 		{"form for an object", "POST", atObject, "", http.Header{"Content-Type": {"multipart/form-data"}}, "MethodNotAllowed"},
 		{"form with a copy source", "POST", atBucket, "", http.Header{"X-Amz-Copy-Source": {"a/b"}}, "NotImplemented"},
 		{"form with reserved metadata", "POST", atBucket, "", http.Header{reservedMetadata: {"x"}}, "InvalidArgument"},
-		{"form with SSE-KMS", "POST", atBucket, "", http.Header{"X-Amz-Server-Side-Encryption": {"aws:kms"}}, "NotImplemented"},
 
 		{"copy source on a pass", "PUT", atObject, "acl", http.Header{"X-Amz-Copy-Source": {"a/b"}}, "NotImplemented"},
 		{"range of a copied object", "PUT", atObject, "", http.Header{"X-Amz-Copy-Source": {"a/b"}, "X-Amz-Copy-Source-Range": {"bytes=0-1"}}, "NotImplemented"},
@@ -140,11 +139,11 @@ func TestClassifyRefuses(t *testing.T) {
 		{"unknown checksum", "PUT", atObject, "", http.Header{"X-Amz-Checksum-New": {"1"}}, "NotImplemented"},
 		{"append", "PUT", atObject, "", http.Header{"X-Amz-Write-Offset-Bytes": {"1"}}, "NotImplemented"},
 		{"an event hold", "PUT", atObject, "", http.Header{"X-Amz-Object-Lock-Event-Hold": {"ON"}}, "NotImplemented"},
-		{"SSE-KMS", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"aws:kms"}}, "NotImplemented"},
-		{"SSE-S3 in other case", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"aes256"}}, "NotImplemented"},
-		{"SSE twice", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"AES256", "AES256"}}, "NotImplemented"},
-		{"SSE-C", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption-Customer-Algorithm": {"AES256"}}, "NotImplemented"},
-		{"SSE-C read", "GET", atObject, "", http.Header{"X-Amz-Server-Side-Encryption-Customer-Key": {"AES256"}}, "NotImplemented"},
+		{"SSE twice", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"AES256", "AES256"}}, "InvalidArgument"},
+		{"unknown SSE", "PUT", atObject, "", http.Header{"X-Amz-Server-Side-Encryption-New": {"1"}}, "NotImplemented"},
+		{"SSE of a part", "PUT", atObject, "partNumber=1&uploadId=a", http.Header{"X-Amz-Server-Side-Encryption": {"AES256"}}, "InvalidArgument"},
+		{"SSE-C of a deletion", "DELETE", atObject, "", http.Header{"X-Amz-Server-Side-Encryption-Customer-Key": {"1"}}, "NotImplemented"},
+		{"SSE-C of a listing", "GET", atBucket, "list-type=2", http.Header{"X-Amz-Server-Side-Encryption-Customer-Key": {"1"}}, "NotImplemented"},
 		{"SSE on GET", "GET", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"AES256"}}, "InvalidArgument"},
 		{"SSE on HEAD", "HEAD", atObject, "", http.Header{"X-Amz-Server-Side-Encryption": {"AES256"}}, "InvalidArgument"},
 		{"SSE on a pass", "PUT", atObject, "acl", http.Header{"X-Amz-Server-Side-Encryption": {"AES256"}}, "NotImplemented"},
@@ -306,37 +305,15 @@ func sdkOperations() map[string]reflect.Method {
 	return methods
 }
 
-// Headers of the encryption that comes with a request.
-var (
-	customerKey = []string{
-		"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Customer-Key",
-		"X-Amz-Server-Side-Encryption-Customer-Key-Md5",
-	}
-	sourceKey = []string{
-		"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key",
-		"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key-Md5",
-	}
-	encryptionAndLock = append([]string{
-		"X-Amz-Object-Lock-Event-Hold", "X-Amz-Object-Lock-Event-Hold-Duration-Days",
-		"X-Amz-Object-Lock-Event-Hold-Duration-Years", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
-		"X-Amz-Server-Side-Encryption-Bucket-Key-Enabled", "X-Amz-Server-Side-Encryption-Context",
-	}, customerKey...)
-)
-
 // refusedHeaders are those that the SDK can send with an operation that is not refused as a whole, and that are.
 var refusedHeaders = map[string][]string{
-	"PutObject":               append([]string{"X-Amz-Write-Offset-Bytes"}, encryptionAndLock...),
-	"CreateMultipartUpload":   encryptionAndLock,
-	"UploadPart":              customerKey,
-	"CompleteMultipartUpload": customerKey,
-	"ListParts":               customerKey,
-	"GetObjectAttributes":     customerKey,
-	"UploadPartCopy":          slices.Concat(customerKey, sourceKey),
-	"CopyObject":              slices.Concat([]string{"X-Amz-Object-Annotation-Directive"}, encryptionAndLock, sourceKey),
-	"GetObject":               customerKey,
-	"HeadObject":              customerKey,
-	"DeleteObject":            {"X-Amz-If-Match-Size"},
+	"PutObject":             append([]string{"X-Amz-Write-Offset-Bytes"}, eventHold...),
+	"CreateMultipartUpload": eventHold,
+	"CopyObject":            append([]string{"X-Amz-Object-Annotation-Directive"}, eventHold...),
+	"DeleteObject":          {"X-Amz-If-Match-Size"},
 }
+
+var eventHold = []string{"X-Amz-Object-Lock-Event-Hold", "X-Amz-Object-Lock-Event-Hold-Duration-Days", "X-Amz-Object-Lock-Event-Hold-Duration-Years"}
 
 // Every request that the SDK can make, with all it can say, leads to its operation's row, and the row takes it.
 func TestSDKRequestsReachTheirRows(t *testing.T) {

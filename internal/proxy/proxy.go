@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -47,11 +46,16 @@ type Config struct {
 	Transport http.RoundTripper
 	// Keys gives the keys that wrap data keys.
 	Keys *keys.Cache
-	// KeyID names the key for new objects.
+	// KeyID names the key for new objects that no rule is about.
 	KeyID string
-	// ReadKeyIDs names further keys that stored objects may use. An object that names any other is refused before its
+	// ReadKeyIDs names further keys that those objects may use. An object that names any other is refused before its
 	// key's provider is asked, since the name comes from the store.
 	ReadKeyIDs []string
+	// Rules say how objects are encrypted, the first that fits an object.
+	Rules []Rule
+	// Secure tells of a request that did not come by TLS whether its way to the proxy is secure all the same. nil is never. Only
+	// then may it have a customer's key in it.
+	Secure func(*http.Request) bool
 	// PlaintextReads lets clients read objects that carry no envelope. It is for migration: while it is on, a store can put
 	// an object of its own in place of a sealed one.
 	PlaintextReads bool
@@ -90,6 +94,8 @@ type Proxy struct {
 	sizes      *sizeCache
 	layouts    *layoutCache
 	uploads    *uploadCache
+	usuals     *usualCache
+	fallback   Rule
 }
 
 // New checks cfg and returns the handler.
@@ -104,7 +110,7 @@ func New(cfg Config) (*Proxy, error) {
 		cfg.MinPartSize = envelope.MinPartSize
 	}
 	cfg.AlivePause = cmp.Or(cfg.AlivePause, alivePause)
-	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache()}
+	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache(), usuals: newUsualCache()}
 	var err error
 	if p.store, err = newStore(cfg); err != nil {
 		return nil, err
@@ -124,6 +130,12 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Keys == nil || cfg.KeyID == "" {
 		return nil, errors.New("no key for new objects")
+	}
+	p.fallback = Rule{Bucket: "*", KeyID: cfg.KeyID, KeyIDs: cfg.ReadKeyIDs, BucketKey: true}
+	for i := range cfg.Rules {
+		if err := cfg.Rules[i].check(); err != nil {
+			return nil, fmt.Errorf("encryption rule %d: %w", i+1, err)
+		}
 	}
 	p.verifier = sigv4.Verifier{Secret: p.secret, Region: cfg.Region, Bucket: p.bucketOf, Now: cfg.Now}
 	return p, nil
@@ -162,6 +174,8 @@ type request struct {
 	query    url.Values  // verified, as sigv4.Request has it
 	header   http.Header // verified, likewise
 	body     *sigv4.Body
+	secure   bool              // nobody on the way has read it
+	customer *customerKey      // that came with it, for its own object
 	form     map[string]string // likewise
 	alive    bool              // the answer has begun with white space: status 200, and the document is still to come
 	upstream *atomic.Int64     // nanoseconds spent waiting for the store's answers, also to requests of the proxy's own
@@ -223,6 +237,10 @@ func (p *Proxy) serve(q *request, r *http.Request) error {
 	if q.op, err = classify(r.Method, q.target.level(), q.query, q.header); err != nil {
 		return err
 	}
+	q.secure = r.TLS != nil || p.cfg.Secure != nil && p.cfg.Secure(r)
+	if q.customer, err = readCustomerKey(q.header, encryptionHeader, q.secure); err != nil {
+		return err
+	}
 	if q.body != nil && q.body.Chunked() && q.op.name != "PutObject" && q.op.name != "UploadPart" {
 		return newError("InvalidRequest", "The value of x-amz-content-sha256 header is invalid.")
 	}
@@ -240,11 +258,6 @@ func (p *Proxy) verify(q *request, r *http.Request) (*sigv4.Request, error) {
 		defer func() { _ = connection.SetReadDeadline(time.Time{}) }()
 	}
 	return p.verifier.Verify(r)
-}
-
-// mayUse reports whether objects may name the key.
-func (p *Proxy) mayUse(keyID string) bool {
-	return keyID == p.cfg.KeyID || slices.Contains(p.cfg.ReadKeyIDs, keyID)
 }
 
 // log writes the one line of a request. It has no key, query or header of it: those may be secret.

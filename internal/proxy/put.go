@@ -48,6 +48,10 @@ func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 	if err := checkMetadata(q.header); err != nil {
 		return nil, err
 	}
+	protected, err := p.protect(q)
+	if err != nil {
+		return nil, err
+	}
 	var src io.Reader = q.body
 	sum, _ := q.body.Declared()
 	if length <= smallBody {
@@ -61,7 +65,7 @@ func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 		src = bytes.NewReader(plain)
 	}
 	dek := envelope.NewDEK()
-	value, err := p.newEnvelope(q, dek, length, sum)
+	value, err := p.wrap(q, protected, &envelope.Envelope{Length: length}, dek, sum)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +83,7 @@ func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 		sum = crcValue(sealer.CRC())
 	}
 	copyResponse(q.w.Header(), resp.Header, writeResponse)
-	q.w.Header().Set(encryptionHeader, "AES256")
+	protected.showNew(q.w.Header())
 	showChecksum(q.w.Header(), sum)
 	return resp, nil
 }

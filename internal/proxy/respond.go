@@ -138,6 +138,7 @@ var failures = []struct {
 }{
 	{envelope.ErrEnvelope, "InternalError", damaged},
 	{envelope.ErrUnwrap, "InternalError", damaged},
+	{envelope.ErrCustomerKey, "AccessDenied", customerFailed},
 	{envelope.ErrTrailer, "InternalError", damaged},
 	{envelope.ErrFrame, "InternalError", damaged},
 	{envelope.ErrSize, "InternalError", damaged},

@@ -1,14 +1,12 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,17 +24,17 @@ import (
 const (
 	uploadsPrefix = reservedPrefix + "uploads/"
 	stateName     = "/state"
-	maxState      = 16 << 10 // bytes
-	uploadEntries = 10_000   // states in memory, of about 1 KiB
+	uploadEntries = 10_000 // states in memory, of about 1 KiB
 )
 
-// uploadState is the content of a state object. Its fields are not secret, but nobody may change them.
+// uploadState is the content of a state object.
 type uploadState struct {
-	Key      string                `json:"key"`
-	UploadID string                `json:"upload_id"`
-	Envelope string                `json:"envelope"` // of the object to be
-	Checksum checksum.Algorithm    `json:"checksum,omitempty"`
-	Type     envelope.ChecksumType `json:"type,omitempty"`
+	Key        string                `json:"key"`
+	UploadID   string                `json:"upload_id"`
+	Envelope   string                `json:"envelope"`              // of the object to be
+	TrailerKey []byte                `json:"trailer_key,omitempty"` // secret; of an upload with a customer's key alone
+	Checksum   checksum.Algorithm    `json:"checksum,omitempty"`
+	Type       envelope.ChecksumType `json:"type,omitempty"`
 }
 
 // upload is a multipart upload that a request belongs to.
@@ -44,7 +42,7 @@ type upload struct {
 	id       string // the store's
 	state    uploadState
 	envelope *envelope.Envelope
-	dek      *envelope.DEK
+	dek      *envelope.DEK // nil before openUpload
 }
 
 // uploadKey is an upload's identity: nothing of one is ever used for another.
@@ -105,29 +103,11 @@ func (p *Proxy) saveUpload(q *request, id string, s uploadState) error {
 	if err != nil {
 		return fmt.Errorf("encoding upload state: %w", err)
 	}
-	own := q.internal(q.ctx, k.stateTarget())
-	dek := envelope.NewDEK()
-	value, err := p.newEnvelope(own, dek, int64(len(b)), checksumOf(checksum.CRC64NVME, b))
-	if err != nil {
-		return err
-	}
-	sealer := dek.NewSealer(bytes.NewReader(b), int64(len(b)), func() checksum.Value { return checksum.Value{} })
-	sealed, err := io.ReadAll(sealer) //nolint:forbidigo // of our own few bytes
-	if err != nil {
-		return fmt.Errorf("sealing upload state: %w", err)
-	}
-	resp, err := p.send(own, outgoing{
-		method: http.MethodPut, target: own.target, header: http.Header{reservedMetadata: {value}},
-		body: bytes.NewReader(sealed), length: int64(len(sealed)), sha256: unsignedPayload,
-	})
-	if err != nil {
-		return err
-	}
-	if err := q.expect(resp, http.StatusOK); err != nil {
+	if err := p.saveOwn(q, k.stateTarget(), b); err != nil {
 		return err
 	}
 	p.uploads.Add(k, s)
-	return resp.Body.Close()
+	return nil
 }
 
 // loadUpload returns the upload that q's uploadId names. Without its state nothing may go to the store.
@@ -141,36 +121,55 @@ func (p *Proxy) loadUpload(q *request) (*upload, error) {
 		}
 		p.uploads.Add(k, s)
 	}
-	u := &upload{id: k.id, state: s}
-	var err error
-	if u.envelope, u.dek, _, err = p.unwrap(q, s.Envelope); err != nil {
+	e, err := envelope.Parse(s.Envelope)
+	return &upload{id: k.id, state: s, envelope: e}, err
+}
+
+// openUpload is loadUpload for what seals a part: it opens the data key, too.
+func (p *Proxy) openUpload(q *request) (*upload, error) {
+	u, err := p.loadUpload(q)
+	if err != nil {
 		return nil, err
+	}
+	if _, u.dek, _, err = p.unwrap(q, u.state.Envelope); err != nil {
+		return nil, uploadKeyFailure(err)
 	}
 	return u, nil
 }
 
+// uploadKeyFailure tells what is wrong with a customer's key as S3 tells it of a part.
+func uploadKeyFailure(err error) error {
+	switch {
+	case errors.Is(err, errCustomerKeyMissing):
+		return newError("InvalidRequest", "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.")
+	case errors.Is(err, errCustomerKeyNeedless):
+		return newError("InvalidRequest", "The multipart upload initiate did not request encryption. Please resend the request without sending encryption parameters.")
+	case errors.Is(err, envelope.ErrCustomerKey):
+		return newError("InvalidRequest", "The provided encryption parameters did not match the ones used originally.")
+	}
+	return err
+}
+
+// trailerKey returns the key that an upload's trailer is sealed with. A client sends its own key with the parts, and need not
+// with Complete.
+func (p *Proxy) trailerKey(q *request, u *upload) (key envelope.TrailerKey, err error) {
+	if u.envelope.Mode == envelope.ModeCustomer && q.customer == nil && len(u.state.TrailerKey) == len(key) {
+		return envelope.TrailerKey(u.state.TrailerKey), nil
+	}
+	_, dek, _, err := p.unwrap(q, u.state.Envelope)
+	if err != nil {
+		return key, uploadKeyFailure(err)
+	}
+	return dek.TrailerKey(), nil
+}
+
 func (p *Proxy) readState(q *request, t target) (s uploadState, err error) {
-	own := q.internal(q.ctx, t)
-	resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target})
+	b, err := p.readOwn(q, t)
 	if err != nil {
 		return s, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end, or given up
-	if err := q.expect(resp, http.StatusOK); hasCode(err, "NoSuchKey") || hasCode(err, "NotFound") {
+	if b == nil {
 		return s, errNoSuchUpload
-	} else if err != nil {
-		return s, err
-	}
-	o, err := p.openEnvelope(own, resp)
-	if err != nil {
-		return s, err
-	}
-	if o == nil || o.object == nil || o.object.Size() > maxState {
-		return s, fmt.Errorf("%w: of an upload's state", envelope.ErrEnvelope)
-	}
-	b, err := io.ReadAll(o.object.NewWholeReader(resp.Body)) //nolint:forbidigo // its size is known
-	if err != nil {
-		return s, err
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
 		return s, fmt.Errorf("decoding upload state: %w", err)

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+// Rule says how the operator wants the objects of some buckets encrypted.
+type Rule struct {
+	// Bucket is a bucket's name, or "*" for every one.
+	Bucket string
+	// Prefix is what the objects' keys begin with; empty is every key.
+	Prefix string
+	// Algorithm is for requests and buckets that name none: AES256 or aws:kms. Empty is AES256.
+	Algorithm string
+	// KeyID names the key for AES256, and for aws:kms where no other is named.
+	KeyID string
+	// BucketKey lets objects with aws:kms share a bucket's intermediate key, which saves calls to the key provider.
+	BucketKey bool
+	// Allow lists what requests and buckets may ask for instead: AES256, aws:kms, SSE-C. nil is all of them; the rule's own
+	// Algorithm is always allowed.
+	Allow []string
+	// KeyIDs names further keys that requests may ask for and that stored objects may name.
+	KeyIDs []string
+	// Aliases are further names of the rule's keys, by which requests may ask for them.
+	Aliases map[string]string
+}
+
+// customerAlgorithm is what Allow calls SSE-C.
+const customerAlgorithm = "SSE-C"
+
+// check refuses a rule that makes no sense.
+func (r *Rule) check() error {
+	switch {
+	case r.Bucket == "":
+		return errors.New("it names no bucket")
+	case r.KeyID == "":
+		return errors.New("it names no key")
+	case r.Algorithm != "" && r.Algorithm != algorithmS3 && r.Algorithm != algorithmKMS:
+		return fmt.Errorf("algorithm %q is neither AES256 nor aws:kms", r.Algorithm)
+	}
+	for _, name := range r.Allow {
+		if name != algorithmS3 && name != algorithmKMS && name != customerAlgorithm {
+			return fmt.Errorf("it allows %q, which is none of AES256, aws:kms and SSE-C", name)
+		}
+	}
+	for alias, id := range r.Aliases {
+		if !r.has(id) {
+			return fmt.Errorf("alias %q is of key %q, which is not the rule's", alias, id)
+		}
+	}
+	return nil
+}
+
+// rule returns the operator's rule for an object: the first that fits. What the proxy keeps for itself is under its own key.
+func (p *Proxy) rule(t target) *Rule {
+	if !strings.HasPrefix(t.key, reservedPrefix) {
+		for i := range p.cfg.Rules {
+			r := &p.cfg.Rules[i]
+			if (r.Bucket == "*" || r.Bucket == t.bucket) && strings.HasPrefix(t.key, r.Prefix) {
+				return r
+			}
+		}
+	}
+	return &p.fallback
+}
+
+// has reports whether objects may name the key.
+func (r *Rule) has(keyID string) bool { return keyID == r.KeyID || slices.Contains(r.KeyIDs, keyID) }
+
+// find returns the id of the key that a client names: the id itself, an alias or, where the id is an ARN, the part of it that
+// AWS calls the key id.
+func (r *Rule) find(name string) (string, error) {
+	if id, ok := r.Aliases[name]; ok {
+		return id, nil
+	}
+	for _, id := range append([]string{r.KeyID}, r.KeyIDs...) {
+		if _, short, ok := strings.Cut(id, ":key/"); id == name || ok && short == name {
+			return id, nil
+		}
+	}
+	message := fmt.Sprintf("Invalid keyId '%s'", name)
+	if strings.HasPrefix(name, "arn:") {
+		message = fmt.Sprintf("Key '%s' does not exist", name)
+	}
+	return "", newError("KMS.NotFoundException", message)
+}
+
+// permit refuses what the operator or the bucket's owner does not want.
+func (r *Rule) permit(s *protection, usual *usualEncryption) error {
+	name := map[envelope.Mode]string{envelope.ModeS3: algorithmS3, envelope.ModeKMS: algorithmKMS, envelope.ModeCustomer: customerAlgorithm}[s.mode]
+	if r.Allow != nil && !slices.Contains(r.Allow, name) && name != r.algorithm() {
+		return newError("AccessDenied", "The operator of the proxy does not allow "+name+" for this object.")
+	}
+	if s.mode == envelope.ModeCustomer && usual.BlocksCustomer {
+		return newError("AccessDenied", "Access Denied because object encryption with customer-provided keys is blocked for this bucket.")
+	}
+	return nil
+}
+
+func (r *Rule) algorithm() string {
+	if r.Algorithm == "" {
+		return algorithmS3
+	}
+	return r.Algorithm
+}

@@ -1,0 +1,240 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+// usualEncryption is how a bucket's new objects are encrypted where a request does not say: what S3 calls the bucket's default
+// encryption. The proxy keeps what a client has set in a small object of its own in the bucket, so that every replica has it.
+type usualEncryption struct {
+	Algorithm      string `json:"algorithm"`       // AES256 or aws:kms
+	KeyID          string `json:"key_id"`          // as the operator's rule has it
+	Named          bool   `json:"named,omitempty"` // the client named the key
+	BucketKey      bool   `json:"bucket_key,omitempty"`
+	BlocksCustomer bool   `json:"blocks_sse_c,omitempty"`
+}
+
+func (u *usualEncryption) mode() envelope.Mode {
+	if u.Algorithm == algorithmKMS {
+		return envelope.ModeKMS
+	}
+	return envelope.ModeS3
+}
+
+const (
+	usualName    = reservedPrefix + "encryption"
+	usualAge     = 30 * time.Second // for which a replica goes on with what it has read
+	usualEntries = 10_000
+	maxUsual     = 64 << 10 // bytes of a client's document
+)
+
+// usualCache has what clients have set for buckets.
+type usualCache = lru.Cache[string, readUsual]
+
+// readUsual is what was read at a time; nothing is set where it is nil.
+type readUsual struct {
+	set  *usualEncryption
+	when time.Time
+}
+
+func newUsualCache() *usualCache {
+	c, err := lru.New[string, readUsual](usualEntries)
+	if err != nil {
+		panic("proxy: internal error: " + err.Error())
+	}
+	return c
+}
+
+func usualTarget(bucket string) target { return target{bucket, usualName} }
+
+// usual returns how q's object is encrypted if the request does not say.
+func (p *Proxy) usual(q *request, rule *Rule) (*usualEncryption, error) {
+	known, ok := p.usuals.Get(q.target.bucket)
+	if age := p.cfg.Now().Sub(known.when); !ok || age < 0 || age > usualAge {
+		known.when = p.cfg.Now()
+		var err error
+		if known.set, err = p.readUsual(q); err != nil {
+			return nil, err
+		}
+		p.usuals.Add(q.target.bucket, known)
+	}
+	set := known.set
+	operator := &usualEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: rule.BucketKey}
+	if set == nil {
+		return operator, nil
+	}
+	usual := *set
+	if !usual.Named {
+		usual.KeyID = rule.KeyID
+	}
+	// What the operator has forbidden since, or for a part of the bucket, is not used.
+	if !rule.has(usual.KeyID) || rule.permit(&protection{mode: usual.mode()}, operator) != nil {
+		operator.BlocksCustomer = usual.BlocksCustomer
+		return operator, nil
+	}
+	return &usual, nil
+}
+
+// readUsual reads what is set for q's bucket; nil if nothing is.
+func (p *Proxy) readUsual(q *request) (*usualEncryption, error) {
+	b, err := p.readOwn(q, usualTarget(q.target.bucket))
+	if err != nil || b == nil {
+		return nil, err
+	}
+	set := new(usualEncryption)
+	if err := json.Unmarshal(b, set); err != nil {
+		return nil, fmt.Errorf("decoding the encryption of bucket %s: %w", q.target.bucket, err)
+	}
+	return set, nil
+}
+
+// encryptionDocument is S3's ServerSideEncryptionConfiguration.
+type encryptionDocument struct {
+	XMLName xml.Name         `xml:"ServerSideEncryptionConfiguration"`
+	Xmlns   string           `xml:"xmlns,attr,omitempty"`
+	Rules   []encryptionRule `xml:"Rule"`
+}
+
+type encryptionRule struct {
+	Default   *encryptionDefault `xml:"ApplyServerSideEncryptionByDefault"`
+	BucketKey *bool              `xml:"BucketKeyEnabled"`
+	Blocked   *blockedTypes      `xml:"BlockedEncryptionTypes"`
+}
+
+type encryptionDefault struct {
+	Algorithm string `xml:"SSEAlgorithm"`
+	KeyID     string `xml:"KMSMasterKeyID,omitempty"`
+}
+
+type blockedTypes struct {
+	Types []string `xml:"EncryptionType"`
+}
+
+// getBucketEncryption answers for a bucket of which nothing is set, too, as S3 does since 2023.
+func (p *Proxy) getBucketEncryption(q *request) error {
+	if err := p.checkBucket(q); err != nil {
+		return err
+	}
+	set, err := p.readUsual(q)
+	if err != nil {
+		return err
+	}
+	if set == nil {
+		rule := p.rule(q.target)
+		set = &usualEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: rule.BucketKey && rule.algorithm() == algorithmKMS}
+		set.Named = set.Algorithm == algorithmKMS
+	}
+	rule := encryptionRule{Default: &encryptionDefault{Algorithm: set.Algorithm}, BucketKey: &set.BucketKey}
+	if set.Named {
+		rule.Default.KeyID = set.KeyID
+	}
+	if set.BlocksCustomer {
+		rule.Blocked = &blockedTypes{[]string{customerAlgorithm}}
+	}
+	return q.replyXML(&encryptionDocument{Xmlns: s3Namespace, Rules: []encryptionRule{rule}})
+}
+
+// putBucketEncryption keeps the document's meaning; other replicas know of it within usualAge.
+func (p *Proxy) putBucketEncryption(q *request) error {
+	body, err := q.readBody(maxUsual)
+	if err != nil {
+		return err
+	}
+	set, err := parseEncryption(body, p.rule(q.target))
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(set)
+	if err != nil {
+		return fmt.Errorf("encoding the encryption of bucket %s: %w", q.target.bucket, err)
+	}
+	if err := p.checkBucket(q); err != nil {
+		return err
+	}
+	if err := p.saveOwn(q, usualTarget(q.target.bucket), b); err != nil {
+		return err
+	}
+	p.usuals.Add(q.target.bucket, readUsual{set, p.cfg.Now()})
+	return q.reply(http.StatusOK, nil)
+}
+
+func (p *Proxy) deleteBucketEncryption(q *request) error {
+	if err := p.checkBucket(q); err != nil {
+		return err
+	}
+	if err := p.removeOwn(q, usualTarget(q.target.bucket)); err != nil {
+		return err
+	}
+	p.usuals.Add(q.target.bucket, readUsual{nil, p.cfg.Now()})
+	return q.reply(http.StatusNoContent, nil)
+}
+
+// checkBucket lets the store refuse what it would refuse of a question about the bucket.
+func (p *Proxy) checkBucket(q *request) error {
+	own := q.internal(q.ctx, target{bucket: q.target.bucket})
+	resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target, query: map[string][]string{"location": {""}}, header: q.common()})
+	if err != nil {
+		return err
+	}
+	return closing(resp, own.expect(resp, http.StatusOK))
+}
+
+// parseEncryption reads a client's document.
+func parseEncryption(body []byte, rule *Rule) (*usualEncryption, error) {
+	var doc encryptionDocument
+	d := xml.NewDecoder(bytes.NewReader(body))
+	if err := d.Decode(&doc); err != nil {
+		return nil, errMalformedXML
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) || len(doc.Rules) != 1 {
+		return nil, errMalformedXML
+	}
+	r := doc.Rules[0]
+	if r.Default == nil {
+		if r.Blocked == nil {
+			return nil, errMalformedXML
+		}
+		r.Default = &encryptionDefault{Algorithm: rule.algorithm()}
+	}
+	set := &usualEncryption{Algorithm: r.Default.Algorithm, KeyID: rule.KeyID, BucketKey: r.BucketKey != nil && *r.BucketKey}
+	switch set.Algorithm {
+	case algorithmS3:
+		if r.Default.KeyID != "" {
+			return nil, newError("InvalidArgument", "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse",
+				errorField{"ArgumentName", "ApplyServerSideEncryptionByDefault"})
+		}
+	case algorithmKMS:
+		if r.Default.KeyID != "" {
+			var err error
+			if set.KeyID, err = rule.find(r.Default.KeyID); err != nil {
+				return nil, err
+			}
+			set.Named = true
+		}
+	case "aws:kms:dsse":
+		return nil, newError("NotImplemented", "The proxy does not implement dual-layer encryption (aws:kms:dsse).")
+	default:
+		return nil, errMalformedXML
+	}
+	if r.Blocked != nil {
+		for _, name := range r.Blocked.Types {
+			if name != customerAlgorithm && name != "NONE" {
+				return nil, errMalformedXML
+			}
+		}
+		set.BlocksCustomer = slices.Contains(r.Blocked.Types, customerAlgorithm)
+	}
+	return set, rule.permit(&protection{mode: set.mode()}, &usualEncryption{})
+}
