@@ -120,7 +120,9 @@ func (r *rig) ask(t testing.TB, method, path string, body []byte, headers ...htt
 }
 
 // customerOnly leaves of e what goes with requests that make nothing.
-func (e encryption) customerOnly() encryption { return encryption{customer: e.customer, shows: e.shows} }
+func (e encryption) customerOnly() encryption {
+	return encryption{customer: e.customer, shows: e.shows}
+}
 
 // TestEncryptions: an object of every kind of encryption, in one piece and in parts, is read whole, in ranges and by part, described and
 // listed as S3 does it, on a store that has no encryption of its own; a copy from each kind to each moves no body. Neither plaintext nor
@@ -539,4 +541,57 @@ func TestRules(t *testing.T) {
 	if r.provider.calls.Load() != calls {
 		t.Error("the provider was asked about a key of another rule")
 	}
+}
+
+// TestUpdateObjectEncryption: an object gets another key in its place, with all that it carries, and without its body going anywhere.
+func TestUpdateObjectEncryption(t *testing.T) {
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		r := newEncryptionRig(t, store, nil)
+		body := pattern(2*frame + 1)
+		carried := http.Header{"Content-Type": {"text/x"}, "X-Amz-Meta-A": {"b"}, "Cache-Control": {"no-cache"}, "X-Amz-Tagging": {"t=1"}}
+		put := r.ask(t, "PUT", "single", body, carried)
+		parts := pattern(5<<20 + 9)
+		r.putEncrypted(t, "multi", encryption{}, parts[:5<<20], parts[5<<20:])
+		document := func(key string) []byte {
+			return []byte("<ObjectEncryption><SSE-KMS><KMSKeyArn>" + key + "</KMSKeyArn><BucketKeyEnabled>true</BucketKeyEnabled></SSE-KMS></ObjectEncryption>")
+		}
+		want := encryption{shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "other", "-Bucket-Key-Enabled": "true"}}
+		for key, plain := range map[string][]byte{"single": body, "multi": parts} {
+			r.wire.Reset()
+			if got := r.ask(t, "PUT", key+"?encryption", document("other")); got.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %s %s", key, got.Status, testbed.ReadBody(t, got.Body))
+			}
+			for _, x := range r.wire.Requests() {
+				if x.Size > 0 || x.ResponseSize > 2000 {
+					t.Errorf("%s: %s %s moved %d bytes there and %d back", key, x.Method, x.Target, x.Size, x.ResponseSize)
+				}
+			}
+			r.wantEncrypted(t, key, want, plain)
+		}
+		got := r.ask(t, "GET", "single", nil)
+		for name, values := range carried {
+			if name != "X-Amz-Tagging" && got.Header.Get(name) != values[0] {
+				t.Errorf("header %s is %q behind it", name, got.Header.Get(name))
+			}
+		}
+		if sum := "X-Amz-Checksum-Crc64nvme"; r.ask(t, "HEAD", "single", nil, only("X-Amz-Checksum-Mode", "ENABLED")).Header.Get(sum) != put.Header.Get(sum) {
+			t.Error("the checksum is another")
+		}
+		if tags := r.ask(t, "GET", "single?tagging", nil); !strings.Contains(string(testbed.ReadBody(t, tags.Body)), "<Key>t</Key>") {
+			t.Error("the tags are gone")
+		}
+		r.ask(t, "PUT", "c", body, encryptions["SSE-C"].headers(encryptionName))
+		for name, test := range map[string]struct{ path, document, code string }{
+			"unknown key":    {"single?encryption", string(document("nobody's")), "KMS.NotFoundException"},
+			"no document":    {"single?encryption", "x", "MalformedXML"},
+			"other document": {"single?encryption", "<ObjectEncryption><SSE-S3/></ObjectEncryption>", "MalformedXML"},
+			"no object":      {"none?encryption", string(document("other")), "NoSuchKey"},
+			"version":        {"single?encryption&versionId=null", string(document("other")), "NotImplemented"},
+			"customer's key": {"c?encryption", string(document("other")), "InvalidRequest"},
+		} {
+			if got := r.ask(t, "PUT", test.path, []byte(test.document)); !strings.Contains(string(testbed.ReadBody(t, got.Body)), "<Code>"+test.code+"</Code>") {
+				t.Errorf("%s: %s", name, got.Status)
+			}
+		}
+	})
 }

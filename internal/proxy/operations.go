@@ -31,7 +31,7 @@ type operation struct {
 	handle    func(*Proxy, *request) error // nil exactly when it is refused
 	params    nameSet                      // further query parameters that it takes
 	headers   nameSet                      // request headers, besides the common ones, that go to the store
-	remark    string                       // what the store learns, or what differs from S3; "Later: " marks what is refused for now
+	remark    string                       // what the store learns, or what differs from S3
 }
 
 // routingHeaders stand among an operation's keys: with them in the request it is another operation.
@@ -69,14 +69,11 @@ const (
 		"x-amz-storage-class x-amz-tagging x-amz-website-redirect-location " + accessHeaders
 	putHeaders = "if-match if-none-match " + createHeaderNames
 
-	later     = "Later: "
 	principal = "Speaks of the store's identities; the store sees the proxy, not the client."
 	sealed    = "Reports sealed sizes and the store's ETags."
 	onSealed  = "Would read the sealed bytes."
 	express   = "Directory buckets only."
 	noted     = "Annotations carry user data, which would not be sealed."
-	multipart = later + "multipart uploads."
-	emulated  = later + "the proxy's encryption, not the store's."
 )
 
 // operations lists every S3 operation and what the proxy does with it. A request that matches no row is refused.
@@ -120,7 +117,7 @@ var operations = []operation{
 	{"GetObjectRetention", "GET", atObject, "retention", pass, (*Proxy).forward, version, none, ""},
 	{"PutObjectRetention", "PUT", atObject, "retention", pass, (*Proxy).forward, version, governance, ""},
 	{"RestoreObject", "POST", atObject, "restore", rewrite, (*Proxy).restoreObject, version, none, "Refused: a SELECT request, which would run on the sealed bytes."},
-	{"UpdateObjectEncryption", "PUT", atObject, "encryption", refuse, nil, none, none, emulated},
+	{"UpdateObjectEncryption", "PUT", atObject, "encryption", rewrite, (*Proxy).updateObjectEncryption, version, none, "No body moves: the store copies the object onto itself, which makes a version where it keeps them, and resets its ACL. Refused: a versionId."},
 	{"SelectObjectContent", "POST", atObject, "select select-type", refuse, nil, none, none, onSealed},
 	{"GetObjectTorrent", "GET", atObject, "torrent", refuse, nil, none, none, onSealed},
 	{"WriteGetObjectResponse", "POST", atBucket, "x-amz-request-route", refuse, nil, none, none, "Object Lambda would read the sealed bytes."},

@@ -47,7 +47,7 @@ Every operation of S3, and what the proxy does with it:
 | rewrite | Forwarded; sizes, ETags and conditions are put in the other side's terms. |
 | pass | Forwarded and signed again. The store sees what the client sent, and acts on sealed objects. |
 | answer | Answered by the proxy alone. |
-| refuse | 501 NotImplemented. "Later" means that it will not stay so. |
+| refuse | 501 NotImplemented. |
 
 A request is matched exactly, by its method, by what it addresses, and by its sub-resources. One that matches no row, a
 query parameter that its row does not take, and an ` + "`x-amz-*`" + ` header that its row does not allow are refused with

@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/sseproxy/sseproxy/internal/envelope"
+)
+
+// keptByUpdate is what UpdateObjectEncryption carries over besides the metadata: what a copy at the store would reset.
+var keptByUpdate = headerNames("x-amz-storage-class x-amz-website-redirect-location x-amz-object-lock-*")
+
+// updateObjectEncryption wraps an object's data key anew, under the key that the request names. The store copies the object onto
+// itself for it, so no body moves; where it keeps versions, that makes a new one.
+func (p *Proxy) updateObjectEncryption(q *request) error {
+	if q.query.Has("versionId") {
+		return newError("NotImplemented", "The proxy does not change a version in its place.", errorField{"ArgumentName", "versionId"})
+	}
+	body, err := q.readBody(maxUsual)
+	if err != nil {
+		return err
+	}
+	protected, err := p.parseUpdate(q, body)
+	if err != nil {
+		return err
+	}
+	source := q.internal(q.ctx, q.target)
+	source.method, source.op, source.header = http.MethodGet, copySourceRead, q.common()
+	if err := whileReplaced(func() error { return p.updateOnce(q, source, protected) }); err != nil {
+		return err
+	}
+	q.w.Header().Set("Content-Length", "0")
+	return q.reply(http.StatusOK, nil)
+}
+
+// parseUpdate reads S3's ObjectEncryption, of which there is one kind.
+func (p *Proxy) parseUpdate(q *request, body []byte) (*protection, error) {
+	var doc struct {
+		XMLName xml.Name `xml:"ObjectEncryption"`
+		KMS     *struct {
+			KeyID     string `xml:"KMSKeyArn"`
+			BucketKey bool   `xml:"BucketKeyEnabled"`
+		} `xml:"SSE-KMS"`
+	}
+	if err := xml.Unmarshal(body, &doc); err != nil || doc.KMS == nil {
+		return nil, errMalformedXML
+	}
+	rule := p.rule(q.target)
+	id, err := rule.find(doc.KMS.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	s := &protection{mode: envelope.ModeKMS, keyID: id, ownKey: !doc.KMS.BucketKey}
+	return s, rule.permit(s, &usualEncryption{})
+}
+
+func (p *Proxy) updateOnce(q, source *request, protected *protection) error {
+	o, header, _, err := p.head(source)
+	switch {
+	case errors.Is(err, errCustomerKeyMissing):
+		return newError("InvalidRequest", "An object with a customer's key keeps it: copy it onto itself with that key to give it another.")
+	case err != nil:
+		return err
+	case o == nil:
+		return errPlaintext
+	}
+	out := outgoing{method: http.MethodPut, target: q.target, header: q.common()}
+	for name, values := range header {
+		if (objectMetadata.has(name) || keptByUpdate.has(name)) && name != reservedMetadata {
+			out.header[name] = slices.Clone(values)
+		}
+	}
+	if _, err := p.copySealed(q, source, o, protected, out); err != nil {
+		return fmt.Errorf("wrapping the data key anew: %w", err)
+	}
+	return nil
+}
