@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -101,6 +102,15 @@ func (q *request) failure() *apiError {
 	e := asAPIError(q.err)
 	if errors.Is(q.err, errNoSuchUpload) {
 		e = newError(e.Code, e.Message, errorField{"UploadId", q.query.Get("uploadId")})
+	}
+	for i, f := range e.Fields {
+		// Of what the proxy keeps for itself the client has not asked.
+		if f.Name == "Key" && strings.HasPrefix(f.Value, reservedPrefix) && !strings.HasPrefix(q.target.key, reservedPrefix) {
+			told := *e
+			told.Fields = slices.Clone(e.Fields)
+			told.Fields[i].Value = q.target.key
+			return &told
+		}
 	}
 	return e
 }
