@@ -58,7 +58,7 @@ func TestIdentities(t *testing.T) {
 			} else if try.code != "" {
 				wantCode(t, err, try.code)
 			}
-			signers := signersOf(r.wire.Requests())
+			signers := signersOf(requests(r.wire))
 			if want := strings.Fields(try.upstream); !cmp.Equal(signers, want) && len(signers)+len(want) > 0 {
 				t.Errorf("%s, %s: signed by %q, want %q", try.access, what, signers, want)
 			}

@@ -153,7 +153,7 @@ func TestAnswerWhileSending(t *testing.T) {
 			wantCode(t, err, "SignatureDoesNotMatch")
 			_, err = r.client.PutObject(t.Context(), in)
 			wantCode(t, err, "ServiceUnavailable")
-			in.SSECustomerAlgorithm = ptr("AES256")
+			in.WriteOffsetBytes = ptr(int64(1))
 			_, err = r.client.PutObject(t.Context(), in)
 			wantCode(t, err, "NotImplemented")
 		}

@@ -171,7 +171,7 @@ func TestSpoiledBodies(t *testing.T) {
 	for _, n := range bodySizes {
 		r := newRig(t, testbed.Store(t), options{})
 		r.sendSpoiled(t, n)
-		for _, x := range r.wire.Requests() {
+		for _, x := range requests(r.wire) {
 			announced := testbed.Must(strconv.ParseInt(x.Header.Get("Content-Length"), 10, 64))(t)
 			if announced <= envelope.SealedSize(frame) || x.Size >= announced {
 				t.Errorf("%d bytes, %s: the store was sent %d of %d bytes", n, x.Header.Get("X-Amz-Meta-Case"), x.Size, announced)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -133,7 +134,11 @@ func TestClientLeavesGet(t *testing.T) {
 // TestClientLeavesEarly: nor does the proxy wait for a store's answer for one that has gone.
 func TestClientLeavesEarly(t *testing.T) {
 	asked := make(chan bool)
-	r := newRig(t, testbed.Store(t), at(t, fake(t, func(_ http.ResponseWriter, req *http.Request) {
+	r := newRig(t, testbed.Store(t), at(t, fake(t, func(w http.ResponseWriter, req *http.Request) {
+		if strings.HasSuffix(req.URL.Path, usualEncryption) {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
 		_, _ = io.Copy(io.Discard, req.Body)
 		asked <- true
 		<-req.Context().Done()

@@ -25,7 +25,7 @@ func TestObjectLock(t *testing.T) {
 				Bucket: &r.bucket, Key: ptr("key"), Body: bytes.NewReader(pattern(n)), ContentEncoding: ptr("x-odd"),
 				ObjectLockMode: types.ObjectLockModeGovernance, ObjectLockRetainUntilDate: &until, ObjectLockLegalHoldStatus: types.ObjectLockLegalHoldStatusOn,
 			}))(t)
-			for _, x := range r.wire.Requests() {
+			for _, x := range requests(r.wire) {
 				if x.Header.Get("X-Amz-Checksum-Crc32") == "" && x.Header.Get("X-Amz-Trailer") == "" {
 					t.Errorf("%d bytes: %s %s without a checksum", n, x.Method, x.Target)
 				}

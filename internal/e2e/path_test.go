@@ -36,13 +36,13 @@ func TestOddKeys(t *testing.T) {
 		for _, key := range oddKeys() {
 			check := func(what string, err error) {
 				t.Helper()
-				for _, x := range r.wire.Requests() {
+				for _, x := range requests(r.wire) {
 					path, _, _ := strings.Cut(x.Target, "?")
 					if got, unescapeErr := url.PathUnescape(path); unescapeErr != nil || got != "/"+r.bucket+"/"+key {
 						t.Errorf("%s %q: the store was asked for %q", what, key, x.Target)
 					}
 				}
-				if n := len(r.wire.Requests()); n != 1 {
+				if n := len(requests(r.wire)); n != 1 {
 					t.Errorf("%s %q: %d requests to the store, %v", what, key, n, err)
 				}
 				r.wire.Reset()

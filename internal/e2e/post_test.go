@@ -329,8 +329,8 @@ func TestFormIsSealed(t *testing.T) {
 				if a.status != http.StatusNoContent || a.header.Get("X-Amz-Server-Side-Encryption") != "AES256" || a.header.Get("X-Amz-Checksum-Crc64nvme") != sumOf(checksum.CRC64NVME, file) {
 					t.Fatalf("%d bytes: %d %s %v", n, a.status, a.body, a.header)
 				}
-				if requests := r.wire.Requests(); len(requests) != 1 || requests[0].Method != http.MethodPut || requests[0].Size != envelope.SealedSize(int64(n)) {
-					t.Errorf("%d bytes: %d requests", n, len(requests))
+				if sent := requests(r.wire); len(sent) != 1 || sent[0].Method != http.MethodPut || sent[0].Size != envelope.SealedSize(int64(n)) {
+					t.Errorf("%d bytes: %d requests", n, len(sent))
 				}
 				got, out, err := r.get(t, fmt.Sprintf("object %d", n), "")
 				if err != nil || !bytes.Equal(got, file) || *out.ETag != a.header.Get("Etag") || out.Metadata["a"] != "b" || len(out.Metadata) != 1 {
@@ -381,7 +381,7 @@ func TestRefusedForms(t *testing.T) {
 					}
 				}
 				counted.wire.Reset()
-				if try.post(t, counted.front()); len(counted.wire.Requests()) != 0 && (!try.late || n < frame) {
+				if try.post(t, counted.front()); len(requests(counted.wire)) != 0 && (!try.late || n < frame) {
 					t.Errorf("%s, %d bytes: the store has heard of it", name, n)
 				}
 			}
@@ -461,8 +461,8 @@ func refusedForms(file []byte) map[string]refusedForm {
 		"a copy":                      {plain([2]string{"x-amz-copy-source", "a/b"}), unknown, "NotImplemented", false},
 		"unknown x-amz field":         {plain([2]string{"x-amz-new-feature", "1"}), unknown, "NotImplemented", false},
 		"unpacking":                   {plain([2]string{"x-amz-meta-snowball-auto-extract", "true"}), unknown, "NotImplemented", false},
-		"SSE-KMS":                     {plain([2]string{"x-amz-server-side-encryption", "aws:kms"}), unknown, "NotImplemented", false},
-		"SSE-C":                       {plain([2]string{"x-amz-server-side-encryption-customer-algorithm", "AES256"}), unknown, "NotImplemented", false},
+		"DSSE-KMS":                    {plain([2]string{"x-amz-server-side-encryption", "aws:kms:dsse"}), unknown, "NotImplemented", false},
+		"SSE-C":                       {plain([2]string{"x-amz-server-side-encryption-customer-algorithm", "AES256"}), bad, "InvalidRequest", false},
 
 		"MD5 of another file": {plain([2]string{"Content-MD5", sumOf(checksum.MD5, nil)}), bad, "BadDigest", true},
 	}

@@ -12,6 +12,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,6 +150,13 @@ func (p *countingProvider) UnwrapKey(ctx context.Context, id string, wrapped []b
 	p.calls.Add(1)
 	return p.Provider.UnwrapKey(ctx, id, wrapped, ec)
 }
+
+// requests returns what the store was asked, but for the bucket's default encryption: a replica reads that twice a minute.
+func requests(w *testbed.Wire) []testbed.Exchange {
+	return slices.DeleteFunc(w.Requests(), func(x testbed.Exchange) bool { return strings.HasSuffix(x.Target, usualEncryption) })
+}
+
+const usualEncryption = "/.sseproxy/encryption"
 
 // pattern returns n bytes of which no two frames are alike.
 func pattern(n int) []byte {

@@ -48,10 +48,6 @@ func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 	if err := checkMetadata(q.header); err != nil {
 		return nil, err
 	}
-	protected, err := p.protect(q)
-	if err != nil {
-		return nil, err
-	}
 	var src io.Reader = q.body
 	sum, _ := q.body.Declared()
 	if length <= smallBody {
@@ -63,6 +59,10 @@ func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 			sum = checksumOf(checksum.CRC64NVME, plain)
 		}
 		src = bytes.NewReader(plain)
+	}
+	protected, err := p.protect(q)
+	if err != nil {
+		return nil, err
 	}
 	dek := envelope.NewDEK()
 	value, err := p.wrap(q, protected, &envelope.Envelope{Length: length}, dek, sum)
