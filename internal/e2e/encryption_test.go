@@ -2,7 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
-	"crypto/md5" //nolint:gosec // SSE-C names a key by its MD5
+	"crypto/md5"
 	"encoding/base64"
 	"fmt"
 	"html"
@@ -52,7 +52,7 @@ var encryptions = map[string]encryption{
 func customer(c byte) []byte { return bytes.Repeat([]byte{c}, 32) }
 
 func customerMD5(key []byte) string {
-	sum := md5.Sum(key) //nolint:gosec // as above
+	sum := md5.Sum(key)
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
@@ -205,7 +205,7 @@ func (r *rig) putEncrypted(t testing.TB, key string, e encryption, parts ...[]by
 	id := r.startUpload(t, key, in)
 	var done []types.CompletedPart
 	for i, part := range parts {
-		number := int32(i + 1) //nolint:gosec // a few
+		number := int32(i + 1)
 		out := testbed.Must(r.client.UploadPart(t.Context(), &s3.UploadPartInput{
 			Bucket: &r.bucket, Key: &key, UploadId: &id, PartNumber: &number, Body: bytes.NewReader(part),
 			SSECustomerAlgorithm: algorithm, SSECustomerKey: secret, SSECustomerKeyMD5: sum,

@@ -195,7 +195,7 @@ func (p *Proxy) settle(q *request, listed []listedPart, before string, done *com
 
 // etagNow returns the store's ETag of the object at q's key; empty if there is none, or the store does not tell.
 func (p *Proxy) etagNow(q *request) string {
-	resp, err := p.send(q.internal(q.ctx, q.target), outgoing{method: http.MethodHead, target: q.target})
+	resp, err := p.send(q.internal(q.ctx, q.target), outgoing{method: http.MethodHead, target: q.target, header: q.common()})
 	if err != nil || resp.Body.Close() != nil || resp.StatusCode != http.StatusOK {
 		return ""
 	}
@@ -548,14 +548,14 @@ func (p *Proxy) sendOwnPart(q *request, c *completion) (etag string, err error) 
 		return "", err
 	}
 	out := outgoing{
-		method: http.MethodPut, target: q.target, query: partQuery(c.upload.id, ownPart),
+		method: http.MethodPut, target: q.target, query: partQuery(c.upload.id, ownPart), header: q.common(),
 		body: bytes.NewReader(trailer), length: int64(len(trailer)), sha256: unsignedPayload,
 	}
 	if c.stash == nil {
 		return p.sendFrames(q, out)
 	}
 	size := envelope.SealedPartSize(c.trailer.Parts[len(c.trailer.Parts)-1].Size)
-	stash, err := p.send(q, outgoing{method: http.MethodGet, target: *c.stash})
+	stash, err := p.send(q, outgoing{method: http.MethodGet, target: *c.stash, header: q.common()})
 	if err != nil {
 		return "", err
 	}
@@ -608,7 +608,7 @@ func (q *request) replyCompleted(done *completed) error {
 func (p *Proxy) completedBefore(q *request, listed []listedPart) (*completed, error) {
 	own := q.internal(q.ctx, q.target)
 	own.customer = q.customer
-	resp, err := p.send(own, outgoing{method: http.MethodHead, target: q.target})
+	resp, err := p.send(own, outgoing{method: http.MethodHead, target: q.target, header: own.common()})
 	if err != nil {
 		return nil, err
 	}

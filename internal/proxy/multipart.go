@@ -246,7 +246,7 @@ func (p *Proxy) sendPart(q *request, u *upload, number int, sealer *envelope.Sea
 		method: http.MethodPut, target: q.target, query: partQuery(u.id, number), header: q.op.storeHeader(q.header),
 		body: body, length: size, sha256: unsignedPayload,
 	}
-	stash := outgoing{method: http.MethodPut, target: k.stashTarget(number, sealer.Attempt()), length: size, sha256: unsignedPayload}
+	stash := outgoing{method: http.MethodPut, target: k.stashTarget(number, sealer.Attempt()), header: q.common(), length: size, sha256: unsignedPayload}
 	var err error
 	var etag string
 	switch {
@@ -279,7 +279,7 @@ var (
 
 // checkUpload fails where the store has no such upload.
 func (p *Proxy) checkUpload(q *request, id string) error {
-	resp, err := p.send(q, outgoing{method: http.MethodGet, target: q.target, query: url.Values{"uploadId": {id}, "max-parts": {"1"}}})
+	resp, err := p.send(q, outgoing{method: http.MethodGet, target: q.target, query: url.Values{"uploadId": {id}, "max-parts": {"1"}}, header: q.common()})
 	if err != nil {
 		return err
 	}
@@ -378,7 +378,7 @@ func (p *Proxy) abortMultipartUpload(q *request) error {
 }
 
 func (p *Proxy) abortAtStore(q *request, id string) error {
-	out := outgoing{method: http.MethodDelete, target: q.target, query: url.Values{"uploadId": {id}}}
+	out := outgoing{method: http.MethodDelete, target: q.target, query: url.Values{"uploadId": {id}}, header: q.common()}
 	if q.op.name == "AbortMultipartUpload" {
 		out.header = q.op.storeHeader(q.header)
 	}
@@ -401,7 +401,7 @@ func (p *Proxy) listStored(q *request, id string) (map[int]storedPart, error) {
 	parts := make(map[int]storedPart)
 	query := url.Values{"uploadId": {id}}
 	for marker := 0; ; {
-		resp, err := p.send(q, outgoing{method: http.MethodGet, target: q.target, query: query})
+		resp, err := p.send(q, outgoing{method: http.MethodGet, target: q.target, query: query, header: q.common()})
 		if err != nil {
 			return nil, err
 		}

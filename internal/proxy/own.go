@@ -28,8 +28,10 @@ func (p *Proxy) saveOwn(q *request, t target, b []byte) error {
 	if err != nil {
 		return fmt.Errorf("sealing %s: %w", t.key, err)
 	}
+	header := own.common()
+	header.Set(reservedMetadata, value)
 	resp, err := p.send(own, outgoing{
-		method: http.MethodPut, target: t, header: http.Header{reservedMetadata: {value}},
+		method: http.MethodPut, target: t, header: header,
 		body: bytes.NewReader(sealed), length: int64(len(sealed)), sha256: unsignedPayload,
 	})
 	if err != nil {
@@ -41,7 +43,7 @@ func (p *Proxy) saveOwn(q *request, t target, b []byte) error {
 // readOwn reads an object of the proxy's own. It is nil where there is none.
 func (p *Proxy) readOwn(q *request, t target) ([]byte, error) {
 	own := q.internal(q.ctx, t)
-	resp, err := p.send(own, outgoing{method: http.MethodGet, target: t})
+	resp, err := p.send(own, outgoing{method: http.MethodGet, target: t, header: own.common()})
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,11 @@ const (
 const (
 	algorithmS3  = "AES256"
 	algorithmKMS = "aws:kms"
+
+	algorithmDSSE = "aws:kms:dsse" // which is refused
 )
+
+var errTwoLayers = newError("NotImplemented", "The proxy does not implement dual-layer encryption (aws:kms:dsse).")
 
 // protection is how one object is encrypted at rest: its server-side encryption, in AWS's terms.
 type protection struct {
@@ -115,8 +119,8 @@ func askedProtection(q *request, rule *Rule, usual *usualEncryption) (*protectio
 	case algorithmKMS:
 		s.mode = envelope.ModeKMS
 		s.ownKey = !usual.BucketKey || usual.Algorithm != algorithmKMS // AWS's default for a request that names the algorithm itself
-	case "aws:kms:dsse":
-		return nil, newError("NotImplemented", "The proxy does not implement dual-layer encryption (aws:kms:dsse).")
+	case algorithmDSSE:
+		return nil, errTwoLayers
 	default:
 		return nil, invalidEncryption(encryptionHeader, algorithm, "The encryption method specified is not supported")
 	}

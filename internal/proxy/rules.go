@@ -92,14 +92,20 @@ func (r *Rule) find(name string) (string, error) {
 
 // permit refuses what the operator or the bucket's owner does not want.
 func (r *Rule) permit(s *protection, usual *usualEncryption) error {
-	name := map[envelope.Mode]string{envelope.ModeS3: algorithmS3, envelope.ModeKMS: algorithmKMS, envelope.ModeCustomer: customerAlgorithm}[s.mode]
-	if r.Allow != nil && !slices.Contains(r.Allow, name) && name != r.algorithm() {
-		return newError("AccessDenied", "The operator of the proxy does not allow "+name+" for this object.")
+	if !r.allows(s.mode) {
+		return newError("AccessDenied", "The operator of the proxy does not allow "+modeNames[s.mode]+" for this object.")
 	}
 	if s.mode == envelope.ModeCustomer && usual.BlocksCustomer {
 		return newError("AccessDenied", "Access Denied because object encryption with customer-provided keys is blocked for this bucket.")
 	}
 	return nil
+}
+
+var modeNames = map[envelope.Mode]string{envelope.ModeS3: algorithmS3, envelope.ModeKMS: algorithmKMS, envelope.ModeCustomer: customerAlgorithm}
+
+// allows reports whether objects may be encrypted so.
+func (r *Rule) allows(mode envelope.Mode) bool {
+	return r.Allow == nil || modeNames[mode] == r.algorithm() || slices.Contains(r.Allow, modeNames[mode])
 }
 
 func (r *Rule) algorithm() string {

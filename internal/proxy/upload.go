@@ -192,7 +192,7 @@ func (p *Proxy) forgetUpload(q *request, id string) error {
 // removeVersions deletes objects of own's bucket for good.
 func (p *Proxy) removeVersions(own *request, entries []listedVersion) (err error) {
 	for _, e := range entries {
-		out := outgoing{method: http.MethodDelete, target: target{own.target.bucket, e.Key}}
+		out := outgoing{method: http.MethodDelete, target: target{own.target.bucket, e.Key}, header: own.common()}
 		if e.VersionID != "" {
 			out.query = url.Values{"versionId": {e.VersionID}}
 		}
@@ -245,7 +245,7 @@ func (page *versionPage) entries() []listedVersion {
 }
 
 func (p *Proxy) listVersionPage(own *request, query url.Values) (*versionPage, error) {
-	resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target, query: query})
+	resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target, query: query, header: own.common()})
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func (p *Proxy) usual(q *request, rule *Rule) (*usualEncryption, error) {
 		usual.KeyID = rule.KeyID
 	}
 	// What the operator has forbidden since, or for a part of the bucket, is not used.
-	if !rule.has(usual.KeyID) || rule.permit(&protection{mode: usual.mode()}, operator) != nil {
+	if !rule.has(usual.KeyID) || !rule.allows(usual.mode()) {
 		operator.BlocksCustomer = usual.BlocksCustomer
 		return operator, nil
 	}
@@ -124,9 +124,6 @@ type blockedTypes struct {
 
 // getBucketEncryption answers for a bucket of which nothing is set, too, as S3 does since 2023.
 func (p *Proxy) getBucketEncryption(q *request) error {
-	if err := p.checkBucket(q); err != nil {
-		return err
-	}
 	set, err := p.readUsual(q)
 	if err != nil {
 		return err
@@ -160,9 +157,6 @@ func (p *Proxy) putBucketEncryption(q *request) error {
 	if err != nil {
 		return fmt.Errorf("encoding the encryption of bucket %s: %w", q.target.bucket, err)
 	}
-	if err := p.checkBucket(q); err != nil {
-		return err
-	}
 	if err := p.saveOwn(q, usualTarget(q.target.bucket), b); err != nil {
 		return err
 	}
@@ -171,24 +165,11 @@ func (p *Proxy) putBucketEncryption(q *request) error {
 }
 
 func (p *Proxy) deleteBucketEncryption(q *request) error {
-	if err := p.checkBucket(q); err != nil {
-		return err
-	}
 	if err := p.removeOwn(q, usualTarget(q.target.bucket)); err != nil {
 		return err
 	}
 	p.usuals.Add(q.target.bucket, readUsual{nil, p.cfg.Now()})
 	return q.reply(http.StatusNoContent, nil)
-}
-
-// checkBucket lets the store refuse what it would refuse of a question about the bucket.
-func (p *Proxy) checkBucket(q *request) error {
-	own := q.internal(q.ctx, target{bucket: q.target.bucket})
-	resp, err := p.send(own, outgoing{method: http.MethodGet, target: own.target, query: map[string][]string{"location": {""}}, header: q.common()})
-	if err != nil {
-		return err
-	}
-	return closing(resp, own.expect(resp, http.StatusOK))
 }
 
 // parseEncryption reads a client's document.
@@ -202,31 +183,12 @@ func parseEncryption(body []byte, rule *Rule) (*usualEncryption, error) {
 		return nil, errMalformedXML
 	}
 	r := doc.Rules[0]
-	if r.Default == nil {
-		if r.Blocked == nil {
-			return nil, errMalformedXML
-		}
-		r.Default = &encryptionDefault{Algorithm: rule.algorithm()}
-	}
-	set := &usualEncryption{Algorithm: r.Default.Algorithm, KeyID: rule.KeyID, BucketKey: r.BucketKey != nil && *r.BucketKey}
-	switch set.Algorithm {
-	case algorithmS3:
-		if r.Default.KeyID != "" {
-			return nil, newError("InvalidArgument", "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse",
-				errorField{"ArgumentName", "ApplyServerSideEncryptionByDefault"})
-		}
-	case algorithmKMS:
-		if r.Default.KeyID != "" {
-			var err error
-			if set.KeyID, err = rule.find(r.Default.KeyID); err != nil {
-				return nil, err
-			}
-			set.Named = true
-		}
-	case "aws:kms:dsse":
-		return nil, newError("NotImplemented", "The proxy does not implement dual-layer encryption (aws:kms:dsse).")
-	default:
+	set := &usualEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: r.BucketKey != nil && *r.BucketKey}
+	if r.Default == nil && r.Blocked == nil {
 		return nil, errMalformedXML
+	}
+	if err := set.readDefault(r.Default, rule); err != nil {
+		return nil, err
 	}
 	if r.Blocked != nil {
 		for _, name := range r.Blocked.Types {
@@ -237,4 +199,25 @@ func parseEncryption(body []byte, rule *Rule) (*usualEncryption, error) {
 		set.BlocksCustomer = slices.Contains(r.Blocked.Types, customerAlgorithm)
 	}
 	return set, rule.permit(&protection{mode: set.mode()}, &usualEncryption{})
+}
+
+// readDefault reads the part of a document that names an algorithm and a key. It may be nil.
+func (u *usualEncryption) readDefault(d *encryptionDefault, rule *Rule) (err error) {
+	if d == nil {
+		return nil
+	}
+	switch u.Algorithm = d.Algorithm; {
+	case d.Algorithm == algorithmDSSE:
+		return errTwoLayers
+	case d.Algorithm != algorithmS3 && d.Algorithm != algorithmKMS:
+		return errMalformedXML
+	case d.KeyID == "":
+		return nil
+	case d.Algorithm == algorithmS3:
+		return newError("InvalidArgument", "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse",
+			errorField{"ArgumentName", "ApplyServerSideEncryptionByDefault"})
+	}
+	u.Named = true
+	u.KeyID, err = rule.find(d.KeyID)
+	return err
 }
