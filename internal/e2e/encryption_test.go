@@ -38,13 +38,16 @@ const encryptionName = "X-Amz-Server-Side-Encryption"
 const contextText = "eyJwcm9qZWN0IjoieCJ9"
 
 var encryptions = map[string]encryption{
-	"none":          {shows: map[string]string{"": "AES256"}},
-	"SSE-S3":        {algorithm: "AES256", shows: map[string]string{"": "AES256"}},
-	"SSE-KMS":       {algorithm: "aws:kms", shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "default"}},
-	"named key":     {algorithm: "aws:kms", keyID: "other", shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "other"}},
-	"alias":         {algorithm: "aws:kms", keyID: "alias/mine", shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "other"}},
-	"bucket key":    {algorithm: "aws:kms", bucketKey: aws.Bool(true), shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "default", "-Bucket-Key-Enabled": "true"}},
-	"with context":  {algorithm: "aws:kms", context: contextText, shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "default"}},
+	"none":         {shows: map[string]string{"": "AES256"}},
+	"SSE-S3":       {algorithm: "AES256", shows: map[string]string{"": "AES256"}},
+	"SSE-KMS":      {algorithm: "aws:kms", shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "default"}},
+	"named key":    {algorithm: "aws:kms", keyID: "other", shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "other"}},
+	"alias":        {algorithm: "aws:kms", keyID: "alias/mine", shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "other"}},
+	"bucket key":   {algorithm: "aws:kms", bucketKey: aws.Bool(true), shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "default", "-Bucket-Key-Enabled": "true"}},
+	"with context": {algorithm: "aws:kms", context: contextText, shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "default"}},
+	"bucket key and context": { // the provider sees the context: a key of the object's own
+		algorithm: "aws:kms", context: contextText, bucketKey: aws.Bool(true), shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "default"},
+	},
 	"SSE-C":         {customer: customer('a'), shows: map[string]string{"-Customer-Algorithm": "AES256", "-Customer-Key-Md5": customerMD5(customer('a'))}},
 	"another SSE-C": {customer: customer('b'), shows: map[string]string{"-Customer-Algorithm": "AES256", "-Customer-Key-Md5": customerMD5(customer('b'))}},
 }
