@@ -100,3 +100,12 @@ func (f *front) stored(t *testing.T) int {
 	t.Helper()
 	return len(testbed.Must(f.sdk(t).ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &f.bucket}))(t).Contents)
 }
+
+// listedBytes adds up the sizes that a client sees.
+func (f *front) listedBytes(t *testing.T) (n int64) {
+	t.Helper()
+	for _, o := range testbed.Must(f.sdk(t).ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &f.bucket}))(t).Contents {
+		n += *o.Size
+	}
+	return n
+}
