@@ -8,11 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sseproxy/sseproxy/internal/proxy"
 	"github.com/sseproxy/sseproxy/internal/testbed"
 )
 
@@ -79,6 +81,29 @@ func TestBucketLife(t *testing.T) {
 	})
 }
 
+// TestBucketRegion: clients that ask for a bucket's region sign for what they hear. It is the proxy's, wherever the store is.
+func TestBucketRegion(t *testing.T) {
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		for front, location := range map[string]types.BucketLocationConstraint{"us-east-1": "", "eu-west-1": "eu-west-1"} {
+			if front == store.Region {
+				t.Fatalf("the store is in %s, too", front)
+			}
+			r := newRig(t, store, options{proxy: func(c *proxy.Config) { c.Region = front }})
+			c := testbed.S3Client(t, r.url, accessKey, secretKey, front)
+			found := testbed.Must(c.GetBucketLocation(t.Context(), &s3.GetBucketLocationInput{Bucket: &r.bucket}))(t)
+			if found.LocationConstraint != location {
+				t.Errorf("%s: the location is %q", front, found.LocationConstraint)
+			}
+			head := testbed.Must(c.HeadBucket(t.Context(), &s3.HeadBucketInput{Bucket: &r.bucket}))(t)
+			if aws.ToString(head.BucketRegion) != front {
+				t.Errorf("%s: the region is %q", front, aws.ToString(head.BucketRegion))
+			}
+			_, err := c.GetBucketLocation(t.Context(), &s3.GetBucketLocationInput{Bucket: ptr(r.bucket + "-none")})
+			wantCode(t, err, "NoSuchBucket")
+		}
+	})
+}
+
 // passing is an operation that goes to the store as it is.
 type passing struct {
 	name string
@@ -99,7 +124,7 @@ func (p passing) outcome(c *s3.Client, bucket string) string {
 	if err != nil {
 		return err.Error()
 	}
-	return string(bytes.ReplaceAll(b, []byte(bucket), []byte("bucket")))
+	return strings.NewReplacer(bucket, "bucket", c.Options().Region, "region").Replace(string(b))
 }
 
 func tags(key, value string) *types.Tagging {
@@ -123,9 +148,6 @@ func passed(t *testing.T) []passing {
 	return []passing{
 		{"HeadBucket", func(c *s3.Client, b *string) (any, error) {
 			return c.HeadBucket(t.Context(), &s3.HeadBucketInput{Bucket: b})
-		}},
-		{"GetBucketLocation", func(c *s3.Client, b *string) (any, error) {
-			return c.GetBucketLocation(t.Context(), &s3.GetBucketLocationInput{Bucket: b})
 		}},
 		{"GetBucketVersioning", func(c *s3.Client, b *string) (any, error) {
 			return c.GetBucketVersioning(t.Context(), &s3.GetBucketVersioningInput{Bucket: b})

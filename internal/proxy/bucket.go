@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/xml"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,6 +37,30 @@ func (p *Proxy) removeBucket(q *request) error {
 		return err
 	}
 	return closing(resp, q.reply(http.StatusNoContent, nil))
+}
+
+// defaultRegion is the region that S3 gives no name in a bucket's location.
+const defaultRegion = "us-east-1"
+
+// bucketLocation answers with the region that clients must sign for, since they ask in order to do so. The store may be in another.
+func (p *Proxy) bucketLocation(q *request) error {
+	resp, err := p.sendBuffered(q, nil)
+	if err != nil {
+		return err
+	}
+	type location struct {
+		XMLName xml.Name `xml:"LocationConstraint"`
+		Xmlns   string   `xml:"xmlns,attr"`
+		Region  string   `xml:",chardata"`
+	}
+	if err := q.readResult(resp, "LocationConstraint", new(location)); err != nil {
+		return err
+	}
+	result := location{Xmlns: s3Namespace}
+	if p.cfg.Region != defaultRegion {
+		result.Region = p.cfg.Region
+	}
+	return q.replyXML(result)
 }
 
 // onlyReserved reports whether own's bucket has no key with the prefix but the proxy's: neither the first one nor any behind

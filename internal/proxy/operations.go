@@ -134,7 +134,7 @@ var operations = []operation{
 	{"CreateBucket", "PUT", atBucket, "", pass, (*Proxy).forward, none, headerNames(accessHeaders + " x-amz-bucket-namespace x-amz-bucket-object-lock-enabled x-amz-object-ownership"), "The proxy's identity at the store owns it."},
 	{"DeleteBucket", "DELETE", atBucket, "", rewrite, (*Proxy).deleteBucket, none, none, "What uploads in progress keep in the bucket goes with it."},
 	{"HeadBucket", "HEAD", atBucket, "", pass, (*Proxy).forward, none, none, ""},
-	{"GetBucketLocation", "GET", atBucket, "location", pass, (*Proxy).forward, none, none, "The store's region."},
+	{"GetBucketLocation", "GET", atBucket, "location", rewrite, (*Proxy).bucketLocation, none, none, "The region that clients sign for."},
 	{"GetBucketVersioning", "GET", atBucket, "versioning", pass, (*Proxy).forward, none, none, ""},
 	{"PutBucketVersioning", "PUT", atBucket, "versioning", pass, (*Proxy).forward, none, headerNames("x-amz-mfa"), ""},
 	{"GetBucketTagging", "GET", atBucket, "tagging", pass, (*Proxy).forward, none, none, ""},

@@ -27,6 +27,9 @@ const (
 	expectAbove = 2 << 20
 )
 
+// regionHeader has a bucket's region.
+const regionHeader = "X-Amz-Bucket-Region"
+
 // errStore: no answer came from the store.
 var errStore = errors.New("store cannot be reached")
 
@@ -83,10 +86,16 @@ func (p *Proxy) send(q *request, out outgoing) (*http.Response, error) {
 		out.header["Origin"] = origin
 	}
 	resp, err := p.store.send(q.ctx, credentials, out)
-	if err == nil && origin != nil {
+	if err != nil {
+		return nil, err
+	}
+	if origin != nil {
 		q.cors.note(resp.Header)
 	}
-	return resp, err
+	if resp.Header.Get(regionHeader) != "" {
+		resp.Header.Set(regionHeader, p.cfg.Region) // clients take it for the one to sign for
+	}
+	return resp, nil
 }
 
 func (s *store) send(ctx context.Context, credentials aws.CredentialsProvider, out outgoing) (*http.Response, error) {
