@@ -1,6 +1,7 @@
 package clients_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -23,8 +24,10 @@ func nodeScript(t *testing.T, name string) (program, script string) {
 	t.Helper()
 	program = programs(t, "node")[0]
 	dir := filepath.Join(testbed.Must(os.Getwd())(t), "node")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
-		missing(t, "the packages of node/package.json are not installed; .ci/install does that")
+	for _, needed := range []string{"node_modules", name} {
+		if _, err := os.Stat(filepath.Join(dir, needed)); err != nil {
+			missing(t, fmt.Sprintf("node/%s: %v; .ci/install installs Node's packages", needed, err))
+		}
 	}
 	return program, filepath.Join(dir, name)
 }
