@@ -60,7 +60,7 @@ func TestMC(t *testing.T) {
 	crossed(t, func(t *testing.T, f *front) {
 		m, canary := f.mc(t), testbed.Canary(t)
 		m.writeTree(t, canary)
-		large := text(70<<20+7, canary)
+		large := text(17<<20+7, canary)
 		m.write(t, "up/large", large)
 		want := m.tree(t, "up")
 
@@ -102,6 +102,9 @@ func TestMC(t *testing.T) {
 		m.do(t, "rm", "--recursive", "--force", m.remote("copied/"))
 		if err := os.Remove(filepath.Join(m.dir, "up/large")); err != nil {
 			t.Fatal(err)
+		}
+		if differ := m.do(t, "diff", "up", m.remote("mirrored")); len(differ) != 1 {
+			t.Errorf("one file less differs %v", differ)
 		}
 		m.do(t, "mirror", "--remove", "up", m.remote("mirrored"))
 		if left := f.keys(t); len(left) != len(want)-1 {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sseproxy/sseproxy/internal/testbed"
@@ -23,6 +24,9 @@ func TestNodeSDK(t *testing.T) {
 func nodeScript(t *testing.T, name string) (program, script string) {
 	t.Helper()
 	program = programs(t, "node")[0]
+	if major, _, _ := strings.Cut(newShell(t).run(t, program, "--version"), "."); len(major) < 3 || major < "v20" {
+		missing(t, "Node is "+major+"; the AWS SDK needs v20")
+	}
 	dir := filepath.Join(testbed.Must(os.Getwd())(t), "node")
 	for _, needed := range []string{"node_modules", name} {
 		if _, err := os.Stat(filepath.Join(dir, needed)); err != nil {

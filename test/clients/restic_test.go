@@ -43,7 +43,7 @@ func TestRestic(t *testing.T) {
 		}
 		canary := testbed.Canary(t)
 		s.writeTree(t, canary)
-		s.write(t, "up/large", text(40<<20, canary))
+		s.write(t, "up/large", text(20<<20, canary))
 		n := len(s.tree(t, "up"))
 
 		restic("init")
