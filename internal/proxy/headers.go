@@ -52,7 +52,7 @@ var (
 		"PutObject":               headerNames(encryptionHeaders + customerHeaders),
 		"PostObject":              headerNames(encryptionHeaders + customerHeaders),
 		"CopyObject":              headerNames(encryptionHeaders + customerHeaders + copySourceHeaders + " x-amz-metadata-directive"),
-		"CreateMultipartUpload":   headerNames(encryptionHeaders + customerHeaders),
+		"CreateMultipartUpload":   headerNames(encryptionHeaders + customerHeaders + "x-amz-metadata-directive"), // of s3fs, for copies; it changes nothing
 		"UploadPart":              headerNames(customerHeaders),
 		"UploadPartCopy":          headerNames(customerHeaders + copySourceHeaders + " x-amz-copy-source-range"),
 		"CompleteMultipartUpload": headerNames(customerHeaders + "x-amz-mp-object-size x-amz-checksum-*"),

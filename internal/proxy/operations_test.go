@@ -185,6 +185,7 @@ func TestClassifyAccepts(t *testing.T) {
 		{"GetObject", "GET", atObject, "versionId=1&response-content-type=a", http.Header{
 			"X-Amz-Te": {"append-md5"}, "X-Amz-Checksum-Mode": {"ENABLED"}, "X-Amz-Request-Payer": {"requester"},
 		}},
+		{"CreateMultipartUpload", "POST", atObject, "uploads", http.Header{"X-Amz-Metadata-Directive": {"REPLACE"}, "X-Amz-Meta-A": {"1"}}},
 		{"ListObjects", "GET", atBucket, "prefix=a&delimiter=/&marker=&max-keys=1&encoding-type=url", nil},
 		{"ListObjectsV2", "GET", atBucket, "list-type=2&prefix=a&start-after=b&fetch-owner=true", nil},
 		{"GetBucketLifecycleConfiguration", "GET", atBucket, "lifecycle", nil},
