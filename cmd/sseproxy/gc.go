@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"time"
 
 	"github.com/sseproxy/sseproxy/internal/config"
+	"github.com/sseproxy/sseproxy/internal/proxy"
 )
 
 // runGC is the command "sseproxy gc".
@@ -36,8 +38,13 @@ func runGC(ctx context.Context, args []string, std stdio) error {
 		return err
 	}
 	found, err := p.CollectGarbage(ctx, *bucket, *age, *dryRun)
-	if _, printErr := fmt.Fprintf(std.out, "uploads in progress or young: %d\nuploads removed: %d\n", found.Live, found.Removed); err == nil {
-		err = printErr
+	removed := "removed"
+	if *dryRun {
+		removed = "that would be removed"
+	}
+	if err == nil || found != (proxy.Garbage{}) {
+		_, printErr := fmt.Fprintf(std.out, "uploads in progress or young: %d\nuploads %s: %d\n", found.Live, removed, found.Removed)
+		err = errors.Join(err, printErr)
 	}
 	return err
 }

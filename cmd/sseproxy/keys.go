@@ -7,13 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/sseproxy/sseproxy/internal/keys"
 )
 
-const keysUsage = `usage: sseproxy keys create  --key ID [--keyring FILE]
+const keysUsage = `Usage: sseproxy keys create  --key ID [--keyring FILE]
        sseproxy keys rotate  --key ID [--stage | --version N] [--keyring FILE]
        sseproxy keys disable --key ID [--version N] [--keyring FILE]
        sseproxy keys enable  --key ID --version N [--keyring FILE]
@@ -130,13 +131,21 @@ func editKeys(r *keys.Keyring, verb string, o keysOptions) (done string, err err
 		return fmt.Sprintf("key %s wraps under version %d now", o.key, version), r.SetPrimary(o.key, version)
 	case "disable":
 		if version != 0 {
-			return fmt.Sprintf("key %s version %d is disabled", o.key, version), r.Disable(o.key, version)
+			done = fmt.Sprintf("key %s version %d is disabled", o.key, version)
+			if isPrimary(r, o.key, version) {
+				done += fmt.Sprintf("; it is the one that new objects use, so nothing can be stored until \"sseproxy keys rotate --key %s\" gives another", o.key)
+			}
+			return done, r.Disable(o.key, version)
 		}
 		return fmt.Sprintf("every version of key %s is disabled", o.key), disableAll(r, o.key)
 	case "enable":
 		return fmt.Sprintf("key %s version %d is enabled", o.key, version), r.Enable(o.key, version)
 	}
 	return "", fmt.Errorf("internal error: verb %q", verb)
+}
+
+func isPrimary(r *keys.Keyring, id string, version uint32) bool {
+	return slices.ContainsFunc(r.Versions(), func(v keys.KeyVersion) bool { return v.KeyID == id && v.Version == version && v.Primary })
 }
 
 func disableAll(r *keys.Keyring, id string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -162,10 +163,15 @@ func (c Config) check(unparsed map[string]bool) []error {
 		"SSEPROXY_UPSTREAM_ACCESS_KEY_ID", "and SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY go together")
 	refuse((c.AccessKeyID == "") != (c.SecretAccessKey == ""), "SSEPROXY_ACCESS_KEY_ID", "and SSEPROXY_SECRET_ACCESS_KEY go together")
 	refuse((c.AccessKeyID == "") == (c.IdentitiesFile == ""),
-		"SSEPROXY_ACCESS_KEY_ID", "or SSEPROXY_IDENTITIES, one of them, must say who the clients are")
+		"SSEPROXY_ACCESS_KEY_ID", "or SSEPROXY_IDENTITIES, one of them and not both, must say who the clients are")
+	refuse(!address(c.Listen), "SSEPROXY_LISTEN", "must be of the form :8080 or host:8080")
+	refuse(c.AdminListen != "off" && !address(c.AdminListen), "SSEPROXY_ADMIN_LISTEN", "must be of the form :8081 or host:8081, or off")
+	refuse(!all([]string{c.Region}, region), "SSEPROXY_REGION", "must be letters, digits and dashes")
+	refuse(c.UpstreamRegion != "" && !all([]string{c.UpstreamRegion}, region), "SSEPROXY_UPSTREAM_REGION", "must be letters, digits and dashes")
+	refuse(!all([]string{c.Key}, keyID), "SSEPROXY_KEY", "must be a key id, with no spaces")
 	refuse(!all(c.Domains, hostName), "SSEPROXY_DOMAIN", "must be host names without port, separated by commas, with no spaces")
 	refuse(c.Keyring == "", "SSEPROXY_KEYRING", "is required: make a file with \"sseproxy keys create --key default --keyring FILE\"")
-	refuse(!all(c.ReadKeys, word), "SSEPROXY_READ_KEYS", "must be key ids separated by commas, with no spaces")
+	refuse(!all(c.ReadKeys, keyID), "SSEPROXY_READ_KEYS", "must be key ids separated by commas, with no spaces")
 	refuse(c.KeyCacheTTL <= 0 || c.KeyCacheTTL > 24*time.Hour, "SSEPROXY_KEY_CACHE_TTL", "must be more than 0 and at most 24h")
 	refuse(c.PlaintextReads != "deny" && c.PlaintextReads != "allow", "SSEPROXY_PLAINTEXT_READS", "must be deny or allow")
 	refuse(c.UpstreamMinPartSize < 1 || c.UpstreamMinPartSize > maxMinPartSize, "SSEPROXY_UPSTREAM_MIN_PART_SIZE", "must be between 1 and 5368709120")
@@ -177,8 +183,16 @@ func (c Config) check(unparsed map[string]bool) []error {
 
 var (
 	hostName = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`)
-	word     = regexp.MustCompile(`^\S+$`)
+	keyID    = regexp.MustCompile(`^[!-~]{1,255}$`) // as an envelope holds it
+	region   = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
 )
+
+// address reports whether something can listen there.
+func address(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	return err == nil && portErr == nil && n <= 65535
+}
 
 func all(list []string, form *regexp.Regexp) bool {
 	return !slices.ContainsFunc(list, func(s string) bool { return !form.MatchString(s) })

@@ -121,9 +121,25 @@ SSEPROXY_ADMIN_PORT_8081_UDP_ADDR=10.0.0.2
 // Each environment is refused with all that is wrong in it, and nothing else.
 func TestLoadRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ environ, problems string }{
+		"words that are none": {complete + `
+SSEPROXY_LISTEN=foo
+SSEPROXY_ADMIN_LISTEN=:99999
+SSEPROXY_REGION=a b
+SSEPROXY_UPSTREAM_REGION=a/b
+SSEPROXY_KEY=a key
+SSEPROXY_READ_KEYS=good,a key
+SSEPROXY_TRUSTED_FRONTS=10.0.0.1
+`, `
+SSEPROXY_LISTEN must be of the form :8080 or host:8080
+SSEPROXY_ADMIN_LISTEN must be of the form :8081 or host:8081, or off
+SSEPROXY_REGION must be letters, digits and dashes
+SSEPROXY_UPSTREAM_REGION must be letters, digits and dashes
+SSEPROXY_KEY must be a key id, with no spaces
+SSEPROXY_READ_KEYS must be key ids separated by commas, with no spaces
+SSEPROXY_TRUSTED_FRONTS must be networks such as 10.0.0.0/8, separated by commas, with no spaces`},
 		"nothing": {"", `
 SSEPROXY_UPSTREAM is required: the store's endpoint, such as https://s3.eu-central-1.amazonaws.com
-SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them, must say who the clients are
+SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, must say who the clients are
 SSEPROXY_KEYRING is required: make a file with "sseproxy keys create --key default --keyring FILE"`},
 		"all at once": {`
 SSEPROXY_UPSTREAM=store.example
@@ -150,7 +166,7 @@ SSEPROXY_UPSTREEM is not a variable of sseproxy
 SSEPROXY_TLS_CERT and SSEPROXY_TLS_KEY go together
 SSEPROXY_UPSTREAM_ACCESS_KEY_ID and SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY go together
 SSEPROXY_ACCESS_KEY_ID and SSEPROXY_SECRET_ACCESS_KEY go together
-SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them, must say who the clients are
+SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, must say who the clients are
 SSEPROXY_DOMAIN must be host names without port, separated by commas, with no spaces
 SSEPROXY_KEYRING is required: make a file with "sseproxy keys create --key default --keyring FILE"
 SSEPROXY_READ_KEYS must be key ids separated by commas, with no spaces

@@ -104,7 +104,7 @@ var operations = []operation{
 	{"ListObjectsV2", "GET", atBucket, "list-type", rewrite, (*Proxy).listObjects, listV2, attributes, "Checksum algorithms are left out."},
 	{"ListObjectVersions", "GET", atBucket, "versions", rewrite, (*Proxy).listObjects, versions, attributes, "Checksum algorithms are left out."},
 	{"DeleteObject", "DELETE", atObject, "", rewrite, (*Proxy).deleteObject, version, headerNames("if-match x-amz-bypass-governance-retention x-amz-if-match-last-modified-time x-amz-mfa"), "Refused: x-amz-if-match-size."},
-	{"DeleteObjects", "POST", atBucket, "delete", rewrite, (*Proxy).deleteObjects, none, headerNames("x-amz-bypass-governance-retention x-amz-mfa"), "Refused: an expected Size."},
+	{"DeleteObjects", "POST", atBucket, "delete", rewrite, (*Proxy).deleteObjects, none, headerNames("x-amz-bypass-governance-retention x-amz-mfa"), "Refused: an expected Size; and, as a whole, where one of the keys is the proxy's own."},
 
 	// Objects, beside their bytes.
 	{"GetObjectAcl", "GET", atObject, "acl", pass, (*Proxy).forward, version, none, ""},
