@@ -365,6 +365,9 @@ var opaque = regexp.MustCompile(`(/(VersionId|DeleteMarkerVersionId|UploadId|Con
 // hash is what a signature, or a hash over a host's name, is.
 var hash = regexp.MustCompile(`\b[0-9a-f]{64}$`)
 
+// stamp is when a request was signed, within what was signed.
+var stamp = regexp.MustCompile(`\b\d{8}T\d{6}Z`)
+
 // layouts are the forms of times in S3's answers, and in those of stores.
 var layouts = []string{http.TimeFormat, "2006-01-02T15:04:05Z", "2006-01-02T15:04:05.000Z", time.RFC3339Nano, "20060102T150405Z", time.ANSIC}
 
@@ -376,7 +379,9 @@ func (n *normalizer) normal(field, value string) string {
 	case n.ids[value] != "":
 		return n.ids[value]
 	case field == "Error/SignatureProvided" || field == "Error/StringToSign":
-		return hash.ReplaceAllString(value, "{hash}")
+		return hash.ReplaceAllString(stamp.ReplaceAllString(value, "{now}"), "{hash}")
+	case field == "Error/CanonicalRequest":
+		return stamp.ReplaceAllString(value, "{now}")
 	case field == "Error/StringToSignBytes" || field == "Error/CanonicalRequestBytes":
 		return "{bytes}"
 	}
