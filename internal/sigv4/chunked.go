@@ -89,7 +89,7 @@ func (c *chunkReader) nextChunk() error {
 	digits := line
 	if c.signer != nil {
 		var ok bool
-		if digits, c.signature, ok = strings.Cut(line, ";chunk-signature="); !ok {
+		if digits, c.signature, ok = strings.Cut(line, ";chunk-signature="); !ok || len(c.signature) != 2*sha256.Size {
 			return errChunk
 		}
 	}
@@ -159,13 +159,13 @@ func (c *chunkReader) readTrailer() error {
 		return errTrailer
 	}
 	if c.signer != nil {
-		signed, err := c.line(maxTrailerLine, errTrailer)
+		signed, err := c.line(maxTrailerLine, errChunk)
 		if err != nil {
 			return err
 		}
 		signature, ok := strings.CutPrefix(signed, "x-amz-trailer-signature:")
-		if !ok {
-			return errTrailer
+		if !ok || len(signature) != 2*sha256.Size {
+			return errChunk
 		}
 		if !c.signer.verifyTrailer(c.trailer.Header()+":"+value+"\n", signature) {
 			return errChunkSig

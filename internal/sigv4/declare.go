@@ -122,7 +122,7 @@ func checksumHeaders(h http.Header) ([]checksum.Algorithm, error) {
 		}
 		a, ok := checksum.ByName(name)
 		if !ok {
-			return nil, invalidHeader(strings.ToLower(key))
+			return nil, invalidRequest("The algorithm type you specified in x-amz-checksum- header is invalid.")
 		}
 		sums = append(sums, a)
 	}

@@ -62,15 +62,20 @@ func isFormData(h http.Header) bool {
 // verifyForm authenticates a form by its policy. It reads the fields in front of
 // the file and, when the signature has proved genuine, a short file.
 func (v *Verifier) verifyForm(r *http.Request, t target) (*Request, error) {
-	if err := checkFormHead(r); err != nil {
-		return nil, err
-	}
 	bucket := ""
 	if v.Bucket != nil {
 		bucket = v.Bucket(r.Host, t.path)
 	}
 	if bucket == "" {
-		return nil, newError("MethodNotAllowed", "The specified method is not allowed against this resource.")
+		resource := "OBJECT"
+		if t.path == "/" {
+			resource = "SERVICE"
+		}
+		return nil, newError("MethodNotAllowed", "The specified method is not allowed against this resource.",
+			Field{"Method", r.Method}, Field{"ResourceType", resource})
+	}
+	if err := checkFormHead(r); err != nil {
+		return nil, err
 	}
 	f, err := readFields(r)
 	if err != nil {
@@ -216,7 +221,7 @@ func (f *postForm) signature() (signature, error) {
 		return s, newError("AccessDenied", "Access Denied")
 	}
 	for _, name := range append(slices.Clone(formAuth), "key") {
-		if f.fields[name] == "" {
+		if !has(name) {
 			shown := name
 			if strings.HasPrefix(name, "x-amz-") {
 				shown = http.CanonicalHeaderKey(name)
@@ -226,7 +231,7 @@ func (f *postForm) signature() (signature, error) {
 		}
 	}
 	if name := f.fields["x-amz-algorithm"]; name != algorithm {
-		return s, invalidArgument(`X-Amz-Algorithm only supports "AWS4-HMAC-SHA256"`, "X-Amz-Algorithm", name)
+		return s, invalidArgument("Only AWS4-HMAC-SHA256 is supported", "X-Amz-Algorithm", name)
 	}
 	var err error
 	date := f.fields["x-amz-date"]

@@ -248,6 +248,12 @@ func TestFormRefused(t *testing.T) {
 		{"presigned query too", "AuthorizationQueryParametersError", func() message { m := good.message(); m.target += "?X-Amz-Signature=0"; return m }()},
 
 		// The document.
+		{"empty policy", document, func() message {
+			p := good.with("Policy", "").with("X-Amz-Signature", sign(""))
+			p.fields = append(p.fields, field{"policy", ""})
+			return p.message()
+		}()},
+		{"expiration a number", document, raw(strings.Replace(policyOf(""), `"2013-05-24T01:00:00.000Z"`, "1", 1))},
 		{"not base64", document, good.with("Policy", "{}").with("X-Amz-Signature", sign("{}")).message()},
 		{"not JSON", document, raw("expiration")},
 		{"comma at the end", document, raw(strings.Replace(policyOf(""), "}]}", "},]}", 1))},
@@ -297,8 +303,8 @@ func TestFormRefused(t *testing.T) {
 		{"long file", "EntityTooLarge", raw(policyOf(`["content-length-range", 0, 7]`))},
 		{"one of two ranges", "EntityTooLarge", raw(policyOf(`["content-length-range", 0, 7], ["content-length-range", 0, 70]`))},
 		{"negative range", denied, raw(policyOf(`["content-length-range", -1, 70]`))},
-		{"range with a fraction", denied, raw(policyOf(`["content-length-range", 0, 70.0]`))},
-		{"range of words", denied, raw(policyOf(`["content-length-range", "a", "b"]`))},
+		{"range with a fraction", document, raw(policyOf(`["content-length-range", 0, 70.0]`))},
+		{"range of words", document, raw(policyOf(`["content-length-range", "a", "b"]`))},
 
 		// The form.
 		{"not a form", "PreconditionFailed", with(good.message(), "Content-Type", "application/json")},
@@ -506,6 +512,13 @@ func TestFormErrorsTell(t *testing.T) {
 		{newForm(`["eq", "$Acl", "private\"x"]`, field{"acl", "public"}), sigv4.Error{Code: "AccessDenied", Message: `Invalid according to Policy: Policy Condition failed: ["eq", "$Acl", "private\"x"]`}},
 		{newForm(`{"acl": "private"}`, field{"acl", "public"}), sigv4.Error{Code: "AccessDenied", Message: `Invalid according to Policy: Policy Condition failed: ["eq", "$acl", "private"]`}},
 		{newForm("").with("b", "1").with("a", "1"), sigv4.Error{Code: "AccessDenied", Message: "Invalid according to Policy: Extra input fields: a, b"}},
+		{newForm("").with("X-Amz-Algorithm", "AWS4-HMAC-SHA1"), sigv4.Error{
+			Code: "InvalidArgument", Message: "Only AWS4-HMAC-SHA256 is supported",
+			Fields: []sigv4.Field{{Name: "ArgumentName", Value: "X-Amz-Algorithm"}, {Name: "ArgumentValue", Value: "AWS4-HMAC-SHA1"}},
+		}},
+		{newForm(`{"x-amz-checksum-crc": "0"}`, field{"x-amz-checksum-crc", "0"}), sigv4.Error{
+			Code: "InvalidRequest", Message: "The algorithm type you specified in x-amz-checksum- header is invalid.",
+		}},
 		{newForm(`["content-length-range", "5", 7]`), sigv4.Error{
 			Code: "EntityTooLarge", Message: "Your proposed upload exceeds the maximum allowed size",
 			Fields: []sigv4.Field{{Name: "ProposedSize", Value: "8"}, {Name: "MaxSizeAllowed", Value: "7"}},

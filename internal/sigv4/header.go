@@ -3,6 +3,7 @@ package sigv4
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
@@ -28,7 +29,8 @@ func checkHead(r *http.Request) error {
 	}
 	if size > maxHead {
 		return newError("RequestHeaderSectionTooLarge",
-			"Your request header and query parameters used to make the request exceed the maximum allowed size.")
+			"Your request header section exceeds the maximum allowed size.",
+			Field{"MaxSizeAllowed", strconv.Itoa(maxHead)})
 	}
 	for _, keys := range [][]string{signatureHeaders, payloadHeaders, {"Date"}} {
 		for _, key := range keys {

@@ -32,6 +32,9 @@ func parsePolicy(text string) (policy, error) {
 	if err != nil {
 		return p, invalidPolicy("invalid Base64 encoding.")
 	}
+	if len(document) == 0 {
+		return p, invalidPolicy("Expecting '{' but found End-of-Input")
+	}
 	var members map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(document))
 	decoder.UseNumber()
@@ -40,7 +43,7 @@ func parsePolicy(text string) (policy, error) {
 	}
 	for name := range members {
 		if name != "expiration" && name != "conditions" {
-			return p, invalidPolicy("Unexpected: '%s'", name)
+			return p, invalidPolicy("Unexpected: %q", name)
 		}
 	}
 	if p.expiration, err = parseExpiration(members["expiration"]); err != nil {
@@ -64,12 +67,15 @@ func parsePolicy(text string) (policy, error) {
 // parseExpiration parses a date in UTC; S3 takes no other.
 func parseExpiration(value any) (time.Time, error) {
 	text, ok := value.(string)
-	if value == nil {
+	switch {
+	case value == nil:
 		return time.Time{}, invalidPolicy("Policy missing expiration.")
+	case !ok:
+		return time.Time{}, invalidPolicy("Invalid JSON.")
 	}
 	t, err := time.Parse(time.RFC3339, text)
-	if !ok || err != nil || !strings.HasSuffix(text, "Z") {
-		return t, invalidPolicy("Invalid 'expiration' value: '%v'", value)
+	if err != nil || !strings.HasSuffix(text, "Z") {
+		return t, invalidPolicy("Invalid 'expiration' value: '%s'", text)
 	}
 	return t, nil
 }
@@ -121,7 +127,10 @@ func (p *policy) addList(list []any) error {
 	}
 	low, err1 := strconv.ParseInt(first, 10, 64)
 	high, err2 := strconv.ParseInt(second, 10, 64)
-	if err1 != nil || err2 != nil || low < 0 || high < 0 {
+	switch {
+	case err1 != nil || err2 != nil:
+		return invalidPolicy("Invalid JSON.")
+	case low < 0 || high < 0:
 		return conditionFailed(operator, first, second)
 	}
 	p.min, p.max = max(p.min, low), min(p.max, high)

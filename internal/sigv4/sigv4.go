@@ -123,9 +123,8 @@ import (
 const (
 	// maxSkew is how far a client's clock may be from ours.
 	maxSkew = 15 * time.Minute
-	// maxHead bounds the bytes of request target and headers that are worked on
-	// for someone unknown. S3 allows 8 KB of headers.
-	maxHead = 32 << 10
+	// maxHead bounds the bytes of request target and headers, as S3 does.
+	maxHead = 8 << 10
 )
 
 // A Verifier verifies requests. Its methods may be called concurrently if its
