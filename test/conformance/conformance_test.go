@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime/debug"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -19,15 +19,14 @@ import (
 
 var update = flag.Bool("update", false, "write docs/conformance.md")
 
-// lanes is how many tests run at a time, each lane with a store of its own, for some tests count buckets. Many tests wait.
-const lanes = 6
+// lanes is how many tests run at a time, each lane with a store of its own, for some tests count buckets. They are more than
+// there are processors, because many tests wait; TestMain sees to it that so many run.
+const lanes = 8
 
 // TestConformance: a test of the suite that passes against the store passes through the proxy, but for those in differences.txt.
 func TestConformance(t *testing.T) {
-	direct := runAll(t, suite(), func(t *testing.T, store string) string { return store })
+	direct, proxied := runAll(t, suite())
 	names := passed(direct)
-	program := build(t)
-	proxied := runAll(t, names, func(t *testing.T, store string) string { return proxy(t, program, store) })
 
 	listed := make(map[string]bool)
 	groups := parseDifferences(t)
@@ -45,6 +44,8 @@ func TestConformance(t *testing.T) {
 			t.Errorf("%s passes against the store, and not through the proxy: %s", name, failure)
 		case failure == "" && listed[name]:
 			t.Errorf("%s passes through the proxy; take it out of differences.txt", name)
+		case failure != "":
+			t.Logf("%s: %s", name, failure)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(listed)) {
@@ -53,7 +54,7 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	if !t.Failed() || *update {
-		checkDocument(t, document(len(names), len(passed(proxied)), groups))
+		checkDocument(t, document(suiteVersion(t), len(names), len(passed(proxied)), groups))
 	}
 }
 
@@ -66,30 +67,39 @@ func suite() []string {
 	})
 }
 
-// runAll runs tests against what front makes of each lane's store, those that fail a second time, and gives for each why it failed, or "".
-func runAll(t *testing.T, names []string, front func(t *testing.T, store string) string) map[string]string {
+// runAll runs tests against a store, and those that pass through the proxy on the same store. It gives for each why it failed, or "".
+func runAll(t *testing.T, names []string) (direct, proxied map[string]string) {
 	t.Helper()
+	program := build(t)
 	var mu sync.Mutex
-	failures := make(map[string]string)
+	direct, proxied = make(map[string]string), make(map[string]string)
 	t.Run("lanes", func(t *testing.T) {
 		for lane := range lanes {
 			t.Run(fmt.Sprint(lane), func(t *testing.T) {
 				t.Parallel()
-				url, dir := store(t)
-				target := front(t, url)
 				var mine []string
 				for i := lane; i < len(names); i += lanes {
 					mine = append(mine, names[i])
 				}
-				got := run(t, target, dir, mine)
-				again := slices.DeleteFunc(mine, func(name string) bool { return got[name] == "" })
-				maps.Copy(got, run(t, target, dir, again))
+				url, dir := store(t)
+				straight := runTwice(t, url, dir, mine)
+				through := runTwice(t, proxy(t, program, url), dir, passed(straight))
 				mu.Lock()
 				defer mu.Unlock()
-				maps.Copy(failures, got)
+				maps.Copy(direct, straight)
+				maps.Copy(proxied, through)
 			})
 		}
 	})
+	return direct, proxied
+}
+
+// runTwice runs tests, and those that fail once more: some of the suite are about who is first.
+func runTwice(t *testing.T, target, dir string, names []string) map[string]string {
+	t.Helper()
+	failures := run(t, target, dir, names)
+	again := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return failures[name] == "" })
+	maps.Copy(failures, run(t, target, dir, again))
 	return failures
 }
 
@@ -139,7 +149,7 @@ func parseDifferences(t *testing.T) []group {
 }
 
 // document is docs/conformance.md.
-func document(direct, proxied int, groups []group) []byte {
+func document(suite string, direct, proxied int, groups []group) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `<!-- Made by the test in test/conformance. Do not edit. -->
 
@@ -157,7 +167,7 @@ through the proxy in front of that store.
 
 No other test is lost: `+"`go test -C test/conformance`"+` fails if one is, and if one of those below passes. The suite's tests of accounts,
 which are versitygw's and not S3's, and those that need several accounts do not pass against the embedded store either.
-`, suiteVersion(), direct, proxied, direct-proxied)
+`, suite, direct, proxied, direct-proxied)
 	for _, g := range groups {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", g.title, g.reason)
 		for _, name := range g.names {
@@ -167,14 +177,13 @@ which are versitygw's and not S3's, and those that need several accounts do not 
 	return b.Bytes()
 }
 
-func suiteVersion() string {
-	info, _ := debug.ReadBuildInfo()
-	for _, m := range info.Deps {
-		if m.Path == "github.com/versity/versitygw" {
-			return m.Version
-		}
+func suiteVersion(t *testing.T) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Version}}", "github.com/versity/versitygw").Output()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return ""
+	return strings.TrimSpace(string(out))
 }
 
 func checkDocument(t *testing.T, want []byte) {

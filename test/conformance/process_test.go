@@ -6,12 +6,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -44,6 +46,10 @@ const most = time.Minute
 func TestMain(m *testing.M) {
 	run := map[string]func() error{"store": serveStore, "suite": runSuite}[os.Getenv(roleVar)]
 	if run == nil {
+		flag.Parse()
+		if err := flag.Set("test.parallel", strconv.Itoa(lanes)); err != nil {
+			panic(err)
+		}
 		os.Exit(m.Run())
 	}
 	if err := run(); err != nil {
