@@ -190,7 +190,7 @@ func checkDocument(t *testing.T, want []byte) {
 	t.Helper()
 	const file = "../../docs/conformance.md"
 	if *update {
-		if err := os.WriteFile(file, want, 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(file, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,10 +19,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/versity/versitygw/tests/integration"
-
 	"github.com/sseproxy/sseproxy/internal/devstore"
 	"github.com/sseproxy/sseproxy/internal/testbed"
+	"github.com/versity/versitygw/tests/integration"
 )
 
 // The store and the suite run in processes of their own, which are this test program, started again: versitygw allows one
@@ -201,7 +200,7 @@ func proxy(t *testing.T, program, store string) (url string) {
 		if err := json.Unmarshal(lines.Bytes(), &line); err == nil && line.Msg == "serving" {
 			go func() {
 				defer close(ended)
-				for lines.Scan() { //nolint:revive // what it logs of the suite's errors is of no interest
+				for lines.Scan() { // what it logs of the suite's errors is of no interest
 				}
 			}()
 			return "http://" + line.Listen
