@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write docs/conformance.md")
 
 // lanes is how many tests run at a time, each lane with a store of its own, for some tests count buckets. They are more than
 // there are processors, because many tests wait; TestMain sees to it that so many run.
-const lanes = 8
+const lanes = 12
 
 // TestConformance: a test of the suite that passes against the store passes through the proxy, but for those in differences.txt.
 func TestConformance(t *testing.T) {

@@ -200,7 +200,7 @@ func proxy(t *testing.T, program, store string) (url string) {
 		if err := json.Unmarshal(lines.Bytes(), &line); err == nil && line.Msg == "serving" {
 			go func() {
 				defer close(ended)
-				for lines.Scan() { // what it logs of the suite's errors is of no interest
+				for lines.Scan() { // what it logs of the errors that the suite provokes is of no interest
 				}
 			}()
 			return "http://" + line.Listen
