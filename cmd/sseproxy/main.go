@@ -45,6 +45,7 @@ var commands = append([]command{
 		return runKeys(args, lookUp(std.environ, "SSEPROXY_KEYRING"), std.out, std.err)
 	}},
 	{"gc", "remove what abandoned multipart uploads left in a bucket", runGC},
+	{"rewrap", "give the objects of a bucket another key, or its current version", runRewrap},
 	{"inspect", "show what an object's envelope and trailer say, without a key", runInspect},
 	{"decrypt", "open an object from its stored bytes and envelope, without a proxy", runDecrypt},
 	{"version", "show version and commit", runVersion},

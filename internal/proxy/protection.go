@@ -259,15 +259,19 @@ func (p *Proxy) openingKey(q *request, e *envelope.Envelope) ([]byte, error) {
 			Detail: fmt.Sprintf("mode %s, key %q", e.Mode, e.KeyID),
 		}
 	}
-	var key keys.Key
-	var err error
+	key, err := p.unwrapKey(q, e)
+	return key.Plaintext, err
+}
+
+// unwrapKey gets the wrapping key of an object from its provider, or of late.
+func (p *Proxy) unwrapKey(q *request, e *envelope.Envelope) (key keys.Key, err error) {
 	if e.OwnKey {
 		key, err = p.cfg.Keys.ForOpenObject(q.ctx, e.KeyID, q.target.bucket, q.target.key, e.Context, e.WrappedKey)
 	} else {
 		key, err = p.cfg.Keys.ForOpen(q.ctx, e.KeyID, q.target.bucket, e.WrappedKey)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("getting the object's key %q: %w", e.KeyID, err)
+		return key, fmt.Errorf("getting the object's key %q: %w", e.KeyID, err)
 	}
-	return key.Plaintext, nil
+	return key, nil
 }

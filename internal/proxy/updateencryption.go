@@ -67,13 +67,18 @@ func (p *Proxy) updateOnce(q, source *request, protected *protection) error {
 	case o == nil:
 		return errPlaintext
 	}
+	return p.copyOnto(source, o, header, protected)
+}
+
+// copyOnto lets the store copy q's object onto itself, with an envelope for another key: header is what the store said of the object.
+func (p *Proxy) copyOnto(q *request, o *sealedObject, header http.Header, protected *protection) error {
 	out := outgoing{method: http.MethodPut, target: q.target, header: q.common()}
 	for name, values := range header {
 		if (objectMetadata.has(name) || keptByUpdate.has(name)) && name != reservedMetadata {
 			out.header[name] = slices.Clone(values)
 		}
 	}
-	if _, err := p.copySealed(q, source, o, protected, out); err != nil {
+	if _, err := p.copySealed(q, q, o, protected, out); err != nil {
 		return fmt.Errorf("wrapping the data key anew: %w", err)
 	}
 	return nil
