@@ -52,7 +52,7 @@ func runRewrap(ctx context.Context, args []string, std stdio) error {
 		return err
 	}
 	w.Page = func(last string, sofar proxy.Rewrapped) {
-		fmt.Fprintf(std.err, "%d wrapped anew, %d current, up to %q\n", sofar.Done, sofar.Current, last) //nolint:errcheck // only progress
+		fmt.Fprintf(std.err, "%d wrapped anew, %d current, up to %q\n", sofar.Done, sofar.Current, last)
 	}
 	sum, err := p.Rewrap(ctx, w)
 	done := "wrapped anew"

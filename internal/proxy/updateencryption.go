@@ -29,7 +29,7 @@ func (p *Proxy) updateObjectEncryption(q *request) error {
 	}
 	source := q.internal(q.ctx, q.target)
 	source.method, source.op, source.header = http.MethodGet, copySourceRead, q.common()
-	if err := whileReplaced(func() error { return p.updateOnce(q, source, protected) }); err != nil {
+	if err := whileReplaced(func() error { return p.updateOnce(source, protected) }); err != nil {
 		return err
 	}
 	q.w.Header().Set("Content-Length", "0")
@@ -57,7 +57,7 @@ func (p *Proxy) parseUpdate(q *request, body []byte) (*protection, error) {
 	return s, rule.permit(s, &usualEncryption{})
 }
 
-func (p *Proxy) updateOnce(q, source *request, protected *protection) error {
+func (p *Proxy) updateOnce(source *request, protected *protection) error {
 	o, header, _, err := p.head(source)
 	switch {
 	case errors.Is(err, errCustomerKeyMissing):
