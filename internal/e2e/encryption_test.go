@@ -158,8 +158,10 @@ func TestEncryptions(t *testing.T) {
 				r.wantEncrypted(t, key, e, plain)
 			}
 		}
-		for from, source := range encryptions {
-			for to, e := range encryptions {
+		kinds := []string{"SSE-S3", "with context", "bucket key", "SSE-C", "another SSE-C"}
+		for _, from := range kinds {
+			for _, to := range kinds {
+				source, e := encryptions[from], encryptions[to]
 				for kind, plain := range map[string][]byte{"single": body, "multi": big} {
 					key := "copies/" + from + "/" + to + "/" + kind
 					r.wire.Reset()
