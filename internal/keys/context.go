@@ -50,6 +50,12 @@ func ObjectContext(bucket, key string, extra Context) (Context, error) {
 	return ec, nil
 }
 
+// Binding encodes what the wrapping of a key is bound to, for a cipher that takes additional data: no two are the same under a label
+// unless key id and context are equal.
+func Binding(label, keyID string, ec Context) []byte {
+	return append(appendField([]byte(label), keyID), ec.canonical()...)
+}
+
 // canonical encodes ec so that two contexts have the same bytes only if they are equal.
 func (ec Context) canonical() []byte {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(ec))) //nolint:gosec // a context is bounded far below 2³²

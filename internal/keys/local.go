@@ -90,7 +90,7 @@ func (l *Local) GenerateKey(ctx context.Context, keyID string, ec Context) (Key,
 	plaintext := make([]byte, KeySize)
 	rand.Read(plaintext)
 	wrapped := binary.BigEndian.AppendUint32(make([]byte, 0, localWrapped), number)
-	wrapped = v.wrap.Seal(wrapped, nil, plaintext, localBinding(keyID, ec))
+	wrapped = v.wrap.Seal(wrapped, nil, plaintext, Binding(wrapLabel, keyID, ec))
 	return Key{plaintext, wrapped, formatVersion(number)}, nil
 }
 
@@ -111,7 +111,7 @@ func (l *Local) UnwrapKey(ctx context.Context, keyID string, wrapped []byte, ec 
 	if err != nil {
 		return Key{}, err
 	}
-	plaintext, err := v.wrap.Open(nil, nil, wrapped[versionSize:], localBinding(keyID, ec))
+	plaintext, err := v.wrap.Open(nil, nil, wrapped[versionSize:], Binding(wrapLabel, keyID, ec))
 	if err != nil {
 		return Key{}, fmt.Errorf("key %q version %d: %w", keyID, number, ErrIntegrity)
 	}
@@ -191,10 +191,6 @@ func usable(k localKey, keyID string, number uint32) (localVersion, error) {
 		return localVersion{}, fmt.Errorf("key %q version %d: %w", keyID, number, ErrDisabled)
 	}
 	return v, nil
-}
-
-func localBinding(keyID string, ec Context) []byte {
-	return append(appendField([]byte(wrapLabel), keyID), ec.canonical()...)
 }
 
 func formatVersion(number uint32) string { return strconv.FormatUint(uint64(number), 10) }
