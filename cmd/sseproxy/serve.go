@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
@@ -32,6 +33,7 @@ const (
 	maxHeaders       = 64 << 10         // bytes of a client's headers; S3 takes 8 KB
 	handshakeTimeout = 10 * time.Second // of TLS with the store
 	readyTimeout     = 5 * time.Second  // for store and key provider to answer a readiness probe
+	readyKeyTimeout  = 2 * time.Second  // for the key provider alone
 )
 
 // runServe is the command "sseproxy serve".
@@ -71,6 +73,7 @@ type server struct {
 	log      *zap.Logger
 	proxy    *proxy.Proxy
 	provider keys.Provider
+	heard    atomic.Pointer[time.Time] // when the provider last vouched for the key for new objects
 	clients  net.Listener
 	admin    net.Listener // nil: off
 
@@ -79,16 +82,14 @@ type server struct {
 
 // newProxy builds the handler and all that it needs.
 func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.Proxy, keys.Provider, error) {
-	provider, err := keys.NewLocal(keys.LocalConfig{Path: cfg.Keyring, OnError: func(err error) {
-		log.Error("the keyring cannot be read again; the last good one stays in use", zap.Error(err))
-	}})
+	provider, err := newProvider(ctx, cfg, log)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the keyring: %w", err)
+		return nil, nil, err
 	}
 	if _, err := provider.Check(ctx, cfg.Key); err != nil {
 		return nil, nil, fmt.Errorf("key for new objects: %w", err)
 	}
-	cache, err := keys.NewCache(keys.CacheConfig{Provider: provider, OpenTTL: cfg.KeyCacheTTL})
+	cache, err := keys.NewCache(keys.CacheConfig{Provider: provider, OpenTTL: cfg.KeyCacheTTL, Grace: grace(cfg)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,6 +120,7 @@ func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 		return nil, err
 	}
 	s := &server{cfg: cfg, log: log, proxy: p, provider: provider}
+	s.heard.Store(new(time.Now()))
 	if cfg.TLSCert != "" {
 		if s.certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, func(err error) {
 			log.Error("the certificate cannot be read again; the last good one stays in use", zap.Error(err))
@@ -302,24 +304,45 @@ func (s *server) adminHandler(ctx context.Context) http.Handler {
 		_, _ = io.WriteString(w, "ok\n") // whoever asks may have gone
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if err := s.ready(ctx, r.Context()); err != nil {
+		note, err := s.ready(ctx, r.Context())
+		if err != nil {
 			s.log.Warn("not ready", zap.Error(err))
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		_, _ = io.WriteString(w, "ok\n")
+		_, _ = io.WriteString(w, "ok\n"+note)
 	})
 	return mux
 }
 
-func (s *server) ready(serving, asked context.Context) error {
+// ready tells why the proxy cannot serve, or in a note what it cannot do for the moment.
+func (s *server) ready(serving, asked context.Context) (note string, err error) {
 	if serving.Err() != nil {
-		return errors.New("draining")
+		return "", errors.New("draining")
 	}
 	asked, cancel := context.WithTimeout(asked, readyTimeout)
 	defer cancel()
-	if _, err := s.provider.Check(asked, s.cfg.Key); err != nil {
-		return fmt.Errorf("key for new objects: %w", err)
+	if note, err = s.keyReady(asked); err != nil {
+		return "", fmt.Errorf("key for new objects: %w", err)
 	}
-	return s.proxy.Reach(asked)
+	return note, s.proxy.Reach(asked)
+}
+
+// keyReady asks for the key for new objects. While the provider cannot be reached, keys at hand go on, so a replica is ready for as
+// long as they may: an outage of the provider must not stop every replica.
+func (s *server) keyReady(ctx context.Context) (note string, err error) {
+	limited, cancel := context.WithTimeout(ctx, readyKeyTimeout)
+	defer cancel()
+	now := time.Now()
+	_, err = s.provider.Check(limited, s.cfg.Key)
+	if err == nil {
+		s.heard.Store(&now)
+		return "", nil
+	}
+	away := errors.Is(err, keys.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
+	if since := now.Sub(*s.heard.Load()); ctx.Err() != nil || !away || since >= s.cfg.KeyCacheGrace {
+		return "", err
+	}
+	s.log.Warn("the key provider cannot be reached; keys at hand go on", zap.Error(err))
+	return "the key provider cannot be reached; keys at hand go on\n", nil
 }

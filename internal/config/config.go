@@ -42,12 +42,25 @@ type Config struct {
 	TrustedFronts   []string `env:"SSEPROXY_TRUSTED_FRONTS" help:"addresses (CIDR) of what ends TLS for clients, separated by commas; its X-Forwarded-Proto is believed, so that SSE-C works behind it"`
 	Domains         []string `env:"SSEPROXY_DOMAIN" help:"hosts below which buckets are addressed as bucket.host, separated by commas"`
 
-	Keyring        string        `env:"SSEPROXY_KEYRING" help:"keyring file of the local key provider; required"`
-	Key            string        `env:"SSEPROXY_KEY" envDefault:"default" help:"key id for new objects"`
+	KeyProvider    string        `env:"SSEPROXY_KEY_PROVIDER" envDefault:"local" help:"who keeps the keys: local (a keyring file), awskms (AWS KMS) or vault (Transit of HashiCorp Vault or OpenBao): see docs/keys.md"`
+	Keyring        string        `env:"SSEPROXY_KEYRING" help:"keyring file of the key provider local; required for it"`
+	Key            string        `env:"SSEPROXY_KEY" envDefault:"default" help:"key id for new objects; for awskms a key's ARN"`
 	ReadKeys       []string      `env:"SSEPROXY_READ_KEYS" help:"further key ids that stored objects may use, separated by commas"`
 	KeyCacheTTL    time.Duration `env:"SSEPROXY_KEY_CACHE_TTL" envDefault:"5m" help:"time after which a disabled key opens and seals nothing more; at most 24h"`
+	KeyCacheGrace  time.Duration `env:"SSEPROXY_KEY_CACHE_GRACE" envDefault:"24h" help:"time that keys at hand go on for while the key provider cannot be reached; at most 24h, 0 is none"`
 	EncryptionFile string        `env:"SSEPROXY_ENCRYPTION" help:"file with rules for keys and kinds of encryption, by bucket and prefix: see docs/encryption.md"`
 	PlaintextReads string        `env:"SSEPROXY_PLAINTEXT_READS" envDefault:"deny" help:"deny or allow reading objects that are not sealed; allow is for migration only"`
+
+	AWSKMSEndpoint *url.URL `env:"SSEPROXY_AWSKMS_ENDPOINT" help:"endpoint of AWS KMS, if it is not that of the region in the key's ARN; the AWS SDK's default chain has the credentials"`
+
+	VaultAddr       *url.URL `env:"SSEPROXY_VAULT_ADDR" help:"address of Vault or OpenBao, such as https://vault.example:8200; required for the key provider vault"`
+	VaultMount      string   `env:"SSEPROXY_VAULT_MOUNT" envDefault:"transit" help:"where Transit is mounted"`
+	VaultNamespace  string   `env:"SSEPROXY_VAULT_NAMESPACE" help:"namespace, if there is one"`
+	VaultCA         string   `env:"SSEPROXY_VAULT_CA" help:"file with authorities to trust for Vault's certificate besides the system's, PEM"`
+	VaultAuth       string   `env:"SSEPROXY_VAULT_AUTH" envDefault:"token" help:"how to log in: token, kubernetes or approle"`
+	VaultAuthMount  string   `env:"SSEPROXY_VAULT_AUTH_MOUNT" help:"where the login method is mounted, if not at its name"`
+	VaultRole       string   `env:"SSEPROXY_VAULT_ROLE" help:"role for kubernetes, or the role id for approle"`
+	VaultSecretFile string   `env:"SSEPROXY_VAULT_SECRET_FILE" help:"file with the token, or the secret id for approle; for kubernetes the service account's token unless given"`
 
 	Strict string `env:"SSEPROXY_STRICT" envDefault:"off" help:"on makes the first read of each object, HEAD too, verify its trailer, with one request more: see docs/threat-model.md"`
 
@@ -90,6 +103,7 @@ func Load(environ []string) (Config, error) {
 			problems = append(problems, err)
 		}
 	}
+	problems = append(problems, c.checkKeyIDs()...)
 	for _, text := range c.TrustedFronts {
 		front, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -170,9 +184,10 @@ func (c Config) check(unparsed map[string]bool) []error {
 	refuse(c.UpstreamRegion != "" && !all([]string{c.UpstreamRegion}, region), "SSEPROXY_UPSTREAM_REGION", "must be letters, digits and dashes")
 	refuse(!all([]string{c.Key}, keyID), "SSEPROXY_KEY", "must be a key id, with no spaces")
 	refuse(!all(c.Domains, hostName), "SSEPROXY_DOMAIN", "must be host names without port, separated by commas, with no spaces")
-	refuse(c.Keyring == "", "SSEPROXY_KEYRING", "is required: make a file with \"sseproxy keys create --key default --keyring FILE\"")
+	c.checkProvider(refuse)
 	refuse(!all(c.ReadKeys, keyID), "SSEPROXY_READ_KEYS", "must be key ids separated by commas, with no spaces")
 	refuse(c.KeyCacheTTL <= 0 || c.KeyCacheTTL > 24*time.Hour, "SSEPROXY_KEY_CACHE_TTL", "must be more than 0 and at most 24h")
+	refuse(c.KeyCacheGrace < 0 || c.KeyCacheGrace > 24*time.Hour, "SSEPROXY_KEY_CACHE_GRACE", "must be between 0 and 24h")
 	refuse(c.PlaintextReads != "deny" && c.PlaintextReads != "allow", "SSEPROXY_PLAINTEXT_READS", "must be deny or allow")
 	refuse(c.UpstreamMinPartSize < 1 || c.UpstreamMinPartSize > maxMinPartSize, "SSEPROXY_UPSTREAM_MIN_PART_SIZE", "must be between 1 and 5368709120")
 	refuse(c.Strict != "off" && c.Strict != "on", "SSEPROXY_STRICT", "must be off or on")
@@ -181,7 +196,64 @@ func (c Config) check(unparsed map[string]bool) []error {
 	return problems
 }
 
+// The key providers.
+const (
+	Local  = "local"
+	AWSKMS = "awskms"
+	Vault  = "vault"
+)
+
+// checkProvider refuses what a key provider lacks, and what is for another one: who sets that believes it counts.
+func (c Config) checkProvider(refuse func(bad bool, name, problem string)) {
+	refuse(!slices.Contains([]string{Local, AWSKMS, Vault}, c.KeyProvider), "SSEPROXY_KEY_PROVIDER", "must be local, awskms or vault")
+	refuse(c.KeyProvider == Local && c.Keyring == "", "SSEPROXY_KEYRING",
+		"is required: make a file with \"sseproxy keys create --key default --keyring FILE\"")
+	refuse(c.KeyProvider != Local && c.Keyring != "", "SSEPROXY_KEYRING", "is for SSEPROXY_KEY_PROVIDER=local")
+	refuse(c.KeyProvider != AWSKMS && c.AWSKMSEndpoint != nil, "SSEPROXY_AWSKMS_ENDPOINT", "is for SSEPROXY_KEY_PROVIDER=awskms")
+	if c.KeyProvider != Vault {
+		refuse(c.VaultAddr != nil, "SSEPROXY_VAULT_ADDR", "is for SSEPROXY_KEY_PROVIDER=vault")
+		return
+	}
+	refuse(c.VaultAddr == nil, "SSEPROXY_VAULT_ADDR", "is required: the address of Vault or OpenBao, such as https://vault.example:8200")
+	refuse(!mount.MatchString(c.VaultMount), "SSEPROXY_VAULT_MOUNT", "must be a path such as transit, with no slash at its ends")
+	refuse(c.VaultAuthMount != "" && !mount.MatchString(c.VaultAuthMount), "SSEPROXY_VAULT_AUTH_MOUNT",
+		"must be a path such as kubernetes, with no slash at its ends")
+	refuse(c.VaultAuth != "token" && c.VaultAuth != "kubernetes" && c.VaultAuth != "approle", "SSEPROXY_VAULT_AUTH", "must be token, kubernetes or approle")
+	refuse(c.VaultAuth != "token" && c.VaultRole == "", "SSEPROXY_VAULT_ROLE", "is required: the role for kubernetes, or the role id for approle")
+	refuse(c.VaultAuth != "kubernetes" && c.VaultSecretFile == "", "SSEPROXY_VAULT_SECRET_FILE", "is required: the file with the token, or the secret id for approle")
+}
+
+// keyIDs are the forms of key ids, by provider. An alias of AWS KMS is none: it can be moved to another key.
+var keyIDs = map[string]struct {
+	form *regexp.Regexp
+	is   string
+}{
+	AWSKMS: {regexp.MustCompile(`^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+$`), "a key's ARN, arn:aws:kms:REGION:ACCOUNT:key/ID"},
+	Vault:  {regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`), "the name of a Transit key"},
+}
+
+// checkKeyIDs holds every key id that is configured to the form that its provider has.
+func (c Config) checkKeyIDs() []error {
+	ids, ok := keyIDs[c.KeyProvider]
+	if !ok {
+		return nil
+	}
+	var problems []error
+	check := func(where string, names ...string) {
+		if !all(names, ids.form) {
+			problems = append(problems, fmt.Errorf("%s must be %s for the key provider %s", where, ids.is, c.KeyProvider))
+		}
+	}
+	check("SSEPROXY_KEY", c.Key)
+	check("each of SSEPROXY_READ_KEYS", c.ReadKeys...)
+	for n, r := range c.Rules {
+		check(fmt.Sprintf("encryption file %s: rule %d: each key", c.EncryptionFile, n+1), append(slices.Clone(r.Keys), r.Key)...)
+	}
+	return problems
+}
+
 var (
+	mount    = regexp.MustCompile(`^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$`)
 	hostName = regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`)
 	keyID    = regexp.MustCompile(`^[!-~]{1,255}$`) // as an envelope holds it
 	region   = regexp.MustCompile(`^[A-Za-z0-9-]+$`)

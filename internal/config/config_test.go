@@ -23,6 +23,16 @@ SSEPROXY_SECRET_ACCESS_KEY=secret-of-app
 SSEPROXY_KEYRING=keyring.json
 `
 
+// withProvider is complete but for a key provider.
+const (
+	withProvider = `
+SSEPROXY_UPSTREAM=https://store.example:9000
+SSEPROXY_ACCESS_KEY_ID=app
+SSEPROXY_SECRET_ACCESS_KEY=secret-of-app
+`
+	keyARN = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+)
+
 // environ turns a text with one variable a line into an environment.
 func environ(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
@@ -35,7 +45,8 @@ func defaults() config.Config {
 		Upstream: &url.URL{Scheme: "https", Host: "store.example:9000"}, Region: "us-east-1",
 		UpstreamMinPartSize: 5 << 20,
 		AccessKeyID:         "app", SecretAccessKey: "secret-of-app",
-		Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, PlaintextReads: "deny", Strict: "off",
+		KeyProvider: "local", Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, KeyCacheGrace: 24 * time.Hour,
+		VaultMount: "transit", VaultAuth: "token", PlaintextReads: "deny", Strict: "off",
 		DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
 		Identities: []config.Identity{{Name: "app", AccessKeyID: "app", SecretAccessKey: "secret-of-app"}},
 	}
@@ -72,6 +83,28 @@ SSEPROXY_LOG_LEVEL=error
 			c.KeyCacheTTL, c.PlaintextReads, c.DrainTimeout, c.LogLevel = 24*time.Hour, "allow", 0, zapcore.ErrorLevel
 		}},
 		// Templates leave variables empty.
+		"awskms": {withProvider + `
+SSEPROXY_KEY_PROVIDER=awskms
+SSEPROXY_KEY=` + keyARN + `
+SSEPROXY_AWSKMS_ENDPOINT=http://kms.example:4599
+SSEPROXY_KEY_CACHE_GRACE=0s
+`, func(c *config.Config) {
+			c.KeyProvider, c.Keyring, c.Key, c.KeyCacheGrace = "awskms", "", keyARN, 0
+			c.AWSKMSEndpoint = &url.URL{Scheme: "http", Host: "kms.example:4599"}
+		}},
+		"vault": {withProvider + `
+SSEPROXY_KEY_PROVIDER=vault
+SSEPROXY_KEY=main-2026
+SSEPROXY_VAULT_ADDR=https://vault.example:8200
+SSEPROXY_VAULT_MOUNT=team/transit
+SSEPROXY_VAULT_AUTH=kubernetes
+SSEPROXY_VAULT_AUTH_MOUNT=cluster-1
+SSEPROXY_VAULT_ROLE=sseproxy
+`, func(c *config.Config) {
+			c.KeyProvider, c.Keyring, c.Key, c.VaultMount = "vault", "", "main-2026", "team/transit"
+			c.VaultAddr = &url.URL{Scheme: "https", Host: "vault.example:8200"}
+			c.VaultAuth, c.VaultAuthMount, c.VaultRole = "kubernetes", "cluster-1", "sseproxy"
+		}},
 		"an empty variable is its default": {complete + `
 SSEPROXY_LISTEN=
 SSEPROXY_REGION=
@@ -180,6 +213,38 @@ SSEPROXY_LOG_LEVEL must be debug, info, warn or error`},
 SSEPROXY_UPSTREAM_MIN_PART_SIZE must be between 1 and 5368709120`},
 		"over the key cache's limit": {complete + "SSEPROXY_KEY_CACHE_TTL=24h1ns\n", `
 SSEPROXY_KEY_CACHE_TTL must be more than 0 and at most 24h`},
+		"no grace is so long": {complete + "SSEPROXY_KEY_CACHE_GRACE=24h1ns\n", `
+SSEPROXY_KEY_CACHE_GRACE must be between 0 and 24h`},
+		"an unknown provider": {complete + "SSEPROXY_KEY_PROVIDER=kms\n", `
+SSEPROXY_KEY_PROVIDER must be local, awskms or vault
+SSEPROXY_KEYRING is for SSEPROXY_KEY_PROVIDER=local`},
+		"other providers' variables": {complete + "SSEPROXY_AWSKMS_ENDPOINT=http://h\nSSEPROXY_VAULT_ADDR=http://h\n", `
+SSEPROXY_AWSKMS_ENDPOINT is for SSEPROXY_KEY_PROVIDER=awskms
+SSEPROXY_VAULT_ADDR is for SSEPROXY_KEY_PROVIDER=vault`},
+		"awskms with an alias": {withProvider + "SSEPROXY_KEY_PROVIDER=awskms\nSSEPROXY_KEY=" + keyARN + `
+SSEPROXY_READ_KEYS=arn:aws:kms:eu-central-1:111122223333:alias/app
+`, `
+each of SSEPROXY_READ_KEYS must be a key's ARN, arn:aws:kms:REGION:ACCOUNT:key/ID for the key provider awskms`},
+		"awskms with no key": {withProvider + "SSEPROXY_KEY_PROVIDER=awskms\n", `
+SSEPROXY_KEY must be a key's ARN, arn:aws:kms:REGION:ACCOUNT:key/ID for the key provider awskms`},
+		"vault with nothing": {withProvider + "SSEPROXY_KEY_PROVIDER=vault\n", `
+SSEPROXY_VAULT_ADDR is required: the address of Vault or OpenBao, such as https://vault.example:8200
+SSEPROXY_VAULT_SECRET_FILE is required: the file with the token, or the secret id for approle`},
+		"vault all at once": {withProvider + `
+SSEPROXY_KEY_PROVIDER=vault
+SSEPROXY_KEY=../main
+SSEPROXY_VAULT_ADDR=https://vault.example/v1
+SSEPROXY_VAULT_MOUNT=/transit
+SSEPROXY_VAULT_AUTH=aws
+SSEPROXY_VAULT_AUTH_MOUNT=a//b
+`, `
+SSEPROXY_VAULT_ADDR: not of the form http://host[:port] or https://host[:port]
+SSEPROXY_VAULT_MOUNT must be a path such as transit, with no slash at its ends
+SSEPROXY_VAULT_AUTH_MOUNT must be a path such as kubernetes, with no slash at its ends
+SSEPROXY_VAULT_AUTH must be token, kubernetes or approle
+SSEPROXY_VAULT_ROLE is required: the role for kubernetes, or the role id for approle
+SSEPROXY_VAULT_SECRET_FILE is required: the file with the token, or the secret id for approle
+SSEPROXY_KEY must be the name of a Transit key for the key provider vault`},
 		"half a pair": {complete + "SSEPROXY_TLS_KEY=key.pem\nSSEPROXY_UPSTREAM_ACCESS_KEY_ID=proxy\nSSEPROXY_SECRET_ACCESS_KEY=\n", `
 SSEPROXY_TLS_CERT and SSEPROXY_TLS_KEY go together
 SSEPROXY_UPSTREAM_ACCESS_KEY_ID and SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY go together
@@ -269,7 +334,7 @@ func TestNoSecretInErrors(t *testing.T) {
 			all = append(all, v.Name+"=hunter2")
 		}
 		all = append(all, "SSEPROXY_UNKNOWN=hunter2", "SSEPROXY_IDENTITIES="+path, "SSEPROXY_ENCRYPTION="+path, "SSEPROXY_UPSTREAM=https://user:hunter2@h:port",
-			"SSEPROXY_KEY_CACHE_TTL=x", "SSEPROXY_DRAIN_TIMEOUT=x", "SSEPROXY_LOG_LEVEL=x", "SSEPROXY_UPSTREAM_ACCESS_KEY_ID=")
+			"SSEPROXY_KEY_CACHE_TTL=x", "SSEPROXY_KEY_CACHE_GRACE=x", "SSEPROXY_DRAIN_TIMEOUT=x", "SSEPROXY_LOG_LEVEL=x", "SSEPROXY_UPSTREAM_ACCESS_KEY_ID=")
 		if _, err := config.Load(all); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", file, err)
 		}
