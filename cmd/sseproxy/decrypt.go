@@ -11,6 +11,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"go.uber.org/zap"
+
+	"github.com/sseproxy/sseproxy/internal/config"
 	"github.com/sseproxy/sseproxy/internal/envelope"
 	"github.com/sseproxy/sseproxy/internal/keys"
 )
@@ -18,6 +21,8 @@ import (
 const decryptUsage = `Usage: sseproxy decrypt --bucket NAME --key KEY --envelope VALUE [--file FILE] [--out FILE] [--keyring FILE]
 
 Opens an object from its stored bytes (FILE, or standard input) and its envelope, with no proxy and no store running.
+The key comes from a keyring file; without one, from AWS KMS or Vault, set as for "sseproxy serve" by SSEPROXY_KEY_PROVIDER
+and the variables that go with it.
 VALUE is the object's metadata x-amz-meta-sseproxy; "aws s3api head-object" at the store shows it.
 An object under a customer's key (SSE-C) needs --customer-key-file, a file with the key's 64 hexadecimal digits.
 With --out the file appears only when all of it is verified. On standard output verified bytes come before the end is:
@@ -28,11 +33,13 @@ heed the exit status.
 // decryptOptions are the flags of decrypt.
 type decryptOptions struct {
 	bucket, key, envelope, file, out, keyring, customerKey string
+
+	environ []string
 }
 
 // runDecrypt is the command "sseproxy decrypt".
 func runDecrypt(ctx context.Context, args []string, std stdio) error {
-	var o decryptOptions
+	o := decryptOptions{environ: std.environ}
 	fs := flag.NewFlagSet("decrypt", flag.ContinueOnError)
 	fs.StringVar(&o.bucket, "bucket", "", "bucket that the object was stored in")
 	fs.StringVar(&o.key, "key", "", "key that it was stored under")
@@ -84,12 +91,9 @@ func (o decryptOptions) wrappingKey(ctx context.Context, e *envelope.Envelope) (
 		}
 		return envelope.CustomerKey(key, e.WrappedKey)
 	}
-	if o.keyring == "" {
-		return nil, fmt.Errorf("%w: decrypt needs --keyring or SSEPROXY_KEYRING", errUsage)
-	}
-	provider, err := keys.NewLocal(keys.LocalConfig{Path: o.keyring})
+	provider, err := o.provider(ctx, e.KeyID)
 	if err != nil {
-		return nil, fmt.Errorf("reading the keyring: %w", err)
+		return nil, err
 	}
 	var ec keys.Context
 	if e.OwnKey {
@@ -105,6 +109,25 @@ func (o decryptOptions) wrappingKey(ctx context.Context, e *envelope.Envelope) (
 		return nil, fmt.Errorf("unwrapping the object's key: %w", err)
 	}
 	return key.Plaintext, nil
+}
+
+// provider gives the keyring file, or the provider of the environment.
+func (o decryptOptions) provider(ctx context.Context, keyID string) (keys.Provider, error) {
+	if o.keyring != "" {
+		provider, err := keys.NewLocal(keys.LocalConfig{Path: o.keyring})
+		if err != nil {
+			return nil, fmt.Errorf("reading the keyring: %w", err)
+		}
+		return provider, nil
+	}
+	if kind := lookUp(o.environ, "SSEPROXY_KEY_PROVIDER"); kind == "" || kind == config.Local {
+		return nil, fmt.Errorf("%w: decrypt needs --keyring or SSEPROXY_KEYRING", errUsage)
+	}
+	cfg, err := config.LoadProvider(o.environ, keyID)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the key provider's configuration is refused:\n%w", errUsage, err)
+	}
+	return newProvider(ctx, cfg, zap.NewNop())
 }
 
 // open returns the reader of the whole plaintext.

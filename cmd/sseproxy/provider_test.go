@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -51,6 +52,8 @@ func TestAWSKMS(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	p.decryptWith(t, "own", "SSEPROXY_KEY_PROVIDER=awskms", "SSEPROXY_AWSKMS_ENDPOINT="+wire.URL,
+		"AWS_ACCESS_KEY_ID=AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret")
 	calls := len(wire.Requests())
 	for range 20 {
 		put("shared", "")
@@ -78,5 +81,17 @@ func TestAWSKMS(t *testing.T) {
 	}
 	if status, why := p.probe(t, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(why, "disabled") {
 		t.Errorf("disabled: %d %s", status, why)
+	}
+}
+
+// decryptWith opens an object of the store with "sseproxy decrypt" and a key provider from the environment.
+func (p *process) decryptWith(t *testing.T, key string, environ ...string) {
+	t.Helper()
+	out := testbed.Must(testbed.Store(t).Client(t).GetObject(t.Context(), &s3.GetObjectInput{Bucket: &p.bucket, Key: &key}))(t)
+	cmd := exec.CommandContext(t.Context(), "sseproxy", "decrypt", "--bucket", p.bucket, "--key", key, "--envelope", out.Metadata["sseproxy"])
+	cmd.Env = append(os.Environ(), environ...)
+	cmd.Stdin = out.Body
+	if b, err := cmd.CombinedOutput(); err != nil || string(b) != "plaintext" {
+		t.Errorf("decrypting: %s (%v)", b, err)
 	}
 }

@@ -115,6 +115,19 @@ func Load(environ []string) (Config, error) {
 	return c, errors.Join(problems...)
 }
 
+// LoadProvider reads what concerns the key provider alone, for the key keyID.
+func LoadProvider(environ []string, keyID string) (Config, error) {
+	var c Config
+	unparsed, problems := c.parse(env.ToMap(environ))
+	c.Key, c.ReadKeys = keyID, nil
+	c.checkProvider(func(bad bool, name, problem string) {
+		if bad && !unparsed[name] {
+			problems = append(problems, errors.New(name+" "+problem))
+		}
+	})
+	return c, errors.Join(append(problems, c.checkKeyIDs()...)...)
+}
+
 // parse sets the fields from their variables. It tells which it could not, by name, and why.
 func (c *Config) parse(vars map[string]string) (unparsed map[string]bool, problems []error) {
 	err := env.ParseWithOptions(c, env.Options{
