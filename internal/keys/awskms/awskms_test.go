@@ -65,7 +65,7 @@ func sdkConfig(t *testing.T) aws.Config {
 	t.Helper()
 	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithRegion("us-east-1"),
 		config.WithSharedConfigFiles(nil), config.WithSharedCredentialsFiles(nil),
-		config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "secret", "")))
+		config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,10 +248,10 @@ func TestFaults(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var faults atomic.Int32
-			limit := int32(1)
+			var faults, limit atomic.Int32
+			limit.Store(1)
 			w.AlterResponse(func(r *http.Response) error {
-				if faults.Add(1) > limit {
+				if faults.Add(1) > limit.Load() {
 					return nil
 				}
 				return fault(r)
@@ -259,7 +259,7 @@ func TestFaults(t *testing.T) {
 			if _, err := p.GenerateKey(t.Context(), arn, nil); err != nil {
 				t.Errorf("one fault: %v", err)
 			}
-			limit = 1000
+			limit.Store(1000)
 			begin := time.Now()
 			_, err := p.GenerateKey(t.Context(), arn, nil)
 			if !errors.Is(err, keys.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {

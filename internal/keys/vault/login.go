@@ -31,7 +31,6 @@ type session struct {
 	lock  chan struct{}
 	token string
 	renew time.Time     // when to log in again; zero is never
-	end   time.Time     // of the token; zero is never
 	tried time.Time     // the last login
 	pause time.Duration // after the last login, when it failed
 	err   error         // of the last login
@@ -53,19 +52,18 @@ func (p *Provider) token(ctx context.Context, refused string) (string, error) {
 		return "", ctx.Err()
 	}
 	now := time.Now()
-	good := s.token != "" && (s.end.IsZero() || now.Before(s.end))
-	due := !s.renew.IsZero() && !now.Before(s.renew)
+	young := s.token != "" && (s.renew.IsZero() || now.Before(s.renew))
 	since := now.Sub(s.tried)
 	switch {
-	case good && s.token != refused && !due:
+	case young && s.token != refused:
 		return s.token, nil
 	case since < s.pause:
-	case good && !due && since < minPause: // refused though it is new: a policy denies
+	case young && since < minPause: // refused though it is new: a policy denies
 	default:
 		s.tried = now
 		s.err = p.logIn(ctx, now)
 	}
-	if s.err == nil || good && s.token != refused {
+	if s.err == nil || s.token != "" && s.token != refused {
 		return s.token, nil
 	}
 	return "", s.err
@@ -76,13 +74,14 @@ func (p *Provider) logIn(ctx context.Context, now time.Time) error {
 	s := &p.login
 	token, lease, err := p.authenticate(ctx)
 	if err != nil {
-		s.pause = min(max(2*s.pause, minPause), maxPause)
+		if ctx.Err() == nil { // a caller who went away is no reason to wait
+			s.pause = min(max(2*s.pause, minPause), maxPause)
+		}
 		return fmt.Errorf("logging in: %w", err)
 	}
-	s.token, s.pause, s.renew, s.end = token, 0, time.Time{}, time.Time{}
+	s.token, s.pause, s.renew = token, 0, time.Time{}
 	if lease > 0 {
 		s.renew = now.Add(lease/2 + mathrand.N(lease/4)) //nolint:gosec // no secret
-		s.end = now.Add(lease)
 	}
 	return nil
 }
