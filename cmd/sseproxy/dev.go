@@ -96,7 +96,7 @@ func serveDev(ctx context.Context, folder, listenOn string, verbose bool, secret
 		UpstreamAccessKeyID: secrets.Store.AccessKeyID, UpstreamSecretAccessKey: secrets.Store.SecretAccessKey,
 		Identities: []config.Identity{{Name: "dev", AccessKeyID: secrets.Client.AccessKeyID, SecretAccessKey: secrets.Client.SecretAccessKey}},
 		Keyring:    filepath.Join(folder, "keyring.json"), Key: "default", KeyCacheTTL: 5 * time.Minute,
-		PlaintextReads: "deny", Strict: "off", DrainTimeout: 5 * time.Second, LogLevel: zapcore.ErrorLevel,
+		PlaintextReads: "deny", Strict: "off", Audit: "off", AuditRequired: "off", DrainTimeout: 5 * time.Second, LogLevel: zapcore.ErrorLevel,
 	}
 	if verbose {
 		cfg.LogLevel = zapcore.InfoLevel

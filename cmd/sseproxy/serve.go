@@ -93,6 +93,10 @@ func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.P
 	if err != nil {
 		return nil, nil, err
 	}
+	audit, err := auditor(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
 	upstream, err := upstreamCredentials(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
@@ -106,6 +110,7 @@ func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.P
 		Identities: identities(cfg), Credentials: upstream, Transport: newTransport(roots),
 		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys, Rules: rules(cfg), Secure: isSecure(cfg.Fronts),
 		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), MinPartSize: cfg.UpstreamMinPartSize, Log: log,
+		Audit: audit, AuditRequired: cfg.AuditRequired == "on",
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)

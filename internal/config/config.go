@@ -64,6 +64,10 @@ type Config struct {
 
 	Strict string `env:"SSEPROXY_STRICT" envDefault:"off" help:"on makes the first read of each object, HEAD too, verify its trailer, with one request more: see docs/threat-model.md"`
 
+	Audit         string `env:"SSEPROXY_AUDIT" envDefault:"off" help:"where each use of a key is recorded: off, stdout, or a file; see docs/audit.md"`
+	AuditRequired string `env:"SSEPROXY_AUDIT_REQUIRED" envDefault:"off" help:"on refuses the use of a key that cannot be recorded"`
+	AuditFileSize int64  `env:"SSEPROXY_AUDIT_FILE_SIZE" envDefault:"104857600" help:"size in bytes at which the audit file is set aside, with the time in its name, and a new one begun"`
+
 	DrainTimeout time.Duration `env:"SSEPROXY_DRAIN_TIMEOUT" envDefault:"25s" help:"time that requests under way have after SIGTERM"`
 	LogLevel     zapcore.Level `env:"SSEPROXY_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error; info has one line for each request"`
 
@@ -204,6 +208,9 @@ func (c Config) check(unparsed map[string]bool) []error {
 	refuse(c.PlaintextReads != "deny" && c.PlaintextReads != "allow", "SSEPROXY_PLAINTEXT_READS", "must be deny or allow")
 	refuse(c.UpstreamMinPartSize < 1 || c.UpstreamMinPartSize > maxMinPartSize, "SSEPROXY_UPSTREAM_MIN_PART_SIZE", "must be between 1 and 5368709120")
 	refuse(c.Strict != "off" && c.Strict != "on", "SSEPROXY_STRICT", "must be off or on")
+	refuse(c.AuditRequired != "off" && c.AuditRequired != "on", "SSEPROXY_AUDIT_REQUIRED", "must be off or on")
+	refuse(c.AuditRequired == "on" && c.Audit == "off", "SSEPROXY_AUDIT_REQUIRED", "is on, and SSEPROXY_AUDIT off")
+	refuse(c.AuditFileSize < 1<<20, "SSEPROXY_AUDIT_FILE_SIZE", "must be at least 1048576")
 	refuse(c.DrainTimeout < 0, "SSEPROXY_DRAIN_TIMEOUT", "must not be negative")
 	refuse(c.LogLevel > zapcore.ErrorLevel, "SSEPROXY_LOG_LEVEL", "must be debug, info, warn or error")
 	return problems

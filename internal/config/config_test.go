@@ -47,7 +47,7 @@ func defaults() config.Config {
 		AccessKeyID:         "app", SecretAccessKey: "secret-of-app",
 		KeyProvider: "local", Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, KeyCacheGrace: 24 * time.Hour,
 		VaultMount: "transit", VaultAuth: "token", PlaintextReads: "deny", Strict: "off",
-		DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
+		Audit: "off", AuditRequired: "off", AuditFileSize: 100 << 20, DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
 		Identities: []config.Identity{{Name: "app", AccessKeyID: "app", SecretAccessKey: "secret-of-app"}},
 	}
 }

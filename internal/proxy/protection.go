@@ -98,7 +98,10 @@ func (p *Proxy) protect(q *request) (*protection, error) {
 			return nil, invalidEncryption(kmsContextHeader, q.header.Get(kmsContextHeader), "The object cannot have a key of its own: "+err.Error()+".")
 		}
 	}
-	return asked, rule.permit(asked, usual)
+	if err := rule.permit(asked, usual); err != nil {
+		return nil, p.audit(q, sealing, asked.mode, asked.keyID, keys.Key{}, asked.context, err)
+	}
+	return asked, nil
 }
 
 // askedProtection reads what a request's headers say of encryption.
@@ -214,14 +217,13 @@ func (p *Proxy) sealingKey(q *request, s *protection, e *envelope.Envelope) (wra
 	var key keys.Key
 	switch {
 	case s.mode == envelope.ModeCustomer:
-		wrapping, e.WrappedKey, err = envelope.NewCustomerKey(s.customer.key)
-		return wrapping, err
+		key.Plaintext, key.Wrapped, err = envelope.NewCustomerKey(s.customer.key)
 	case s.ownKey:
 		key, err = p.cfg.Keys.ForSealObject(q.ctx, s.keyID, q.target.bucket, q.target.key, s.context)
 	default:
 		key, err = p.cfg.Keys.ForSeal(q.ctx, s.keyID, q.target.bucket)
 	}
-	if err != nil {
+	if err = p.audit(q, sealing, s.mode, s.keyID, key, s.context, err); err != nil {
 		return nil, fmt.Errorf("getting key %q to seal with: %w", s.keyID, err)
 	}
 	e.WrappedKey = key.Wrapped
@@ -243,24 +245,33 @@ func (p *Proxy) unwrap(q *request, value string) (e *envelope.Envelope, dek *env
 
 // openingKey returns the key that an envelope's data key is wrapped under.
 func (p *Proxy) openingKey(q *request, e *envelope.Envelope) ([]byte, error) {
-	if e.Mode == envelope.ModeCustomer {
-		if q.customer == nil {
-			return nil, errCustomerKeyMissing
-		}
-		return envelope.CustomerKey(q.customer.key, e.WrappedKey)
-	}
-	if q.customer != nil {
+	switch {
+	case e.Mode == envelope.ModeCustomer && q.customer == nil:
+		return nil, errCustomerKeyMissing
+	case e.Mode != envelope.ModeCustomer && q.customer != nil:
 		return nil, errCustomerKeyNeedless
+	}
+	key, err := p.findKey(q, e)
+	if err = p.audit(q, opening, e.Mode, e.KeyID, key, e.Context, err); err != nil {
+		return nil, err
+	}
+	return key.Plaintext, nil
+}
+
+// findKey gets an object's wrapping key: from the customer's, or from those that the operator configured.
+func (p *Proxy) findKey(q *request, e *envelope.Envelope) (key keys.Key, err error) {
+	if e.Mode == envelope.ModeCustomer {
+		key.Plaintext, err = envelope.CustomerKey(q.customer.key, e.WrappedKey)
+		return key, err
 	}
 	// The name of the key is the store's word. Nothing is asked about a key that the operator did not configure.
 	if !p.rule(q.target).has(e.KeyID) {
-		return nil, &apiError{
+		return key, &apiError{
 			Code: "AccessDenied", Message: "The object names an encryption key that is not configured for this bucket.",
 			Detail: fmt.Sprintf("mode %s, key %q", e.Mode, e.KeyID),
 		}
 	}
-	key, err := p.unwrapKey(q, e)
-	return key.Plaintext, err
+	return p.unwrapKey(q, e)
 }
 
 // unwrapKey gets the wrapping key of an object from its provider, or of late.

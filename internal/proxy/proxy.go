@@ -69,6 +69,11 @@ type Config struct {
 	// the proxy refuses smaller ones in its place, and keeps them twice, since it puts a part of its own behind the client's
 	// last one. 0 is S3's 5 MiB.
 	MinPartSize int64
+	// Audit gets a record of each use of a key, or attempt at one, before anything comes of it; it may be called at the same time. nil
+	// records nothing.
+	Audit func(AuditRecord) error
+	// AuditRequired refuses a use of a key that Audit fails to record.
+	AuditRequired bool
 	// Log gets one line for each request. nil logs nothing.
 	Log *zap.Logger
 	// Now returns the current time. nil is time.Now.
@@ -170,7 +175,9 @@ type request struct {
 	url      string // as the client has addressed it, without the query
 	target   target
 	op       *operation
+	acting   string // the operation of which an own request is a part
 	identity *Identity
+	client   string      // address and port of its connection
 	query    url.Values  // verified, as sigv4.Request has it
 	header   http.Header // verified, likewise
 	body     *sigv4.Body
@@ -191,7 +198,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// file, also an empty one, and if it is not told so it cannot read the next answer on the connection.
 		w.WriteHeader(http.StatusContinue)
 	}
-	q := &request{ctx: r.Context(), id: newRequestID(), method: r.Method, url: addressed(r), upstream: new(atomic.Int64), cors: new(corsHeaders)}
+	q := &request{ctx: r.Context(), id: newRequestID(), method: r.Method, url: addressed(r), client: r.RemoteAddr, upstream: new(atomic.Int64), cors: new(corsHeaders)}
 	q.w = &responseWriter{ResponseWriter: w, cors: q.cors}
 	q.w.Header().Set("X-Amz-Request-Id", q.id)
 	q.w.Header().Set("X-Amz-Id-2", hostID)
@@ -282,6 +289,9 @@ func (p *Proxy) log(q *request, took time.Duration) {
 	}
 	p.cfg.Log.Warn("request", fields...)
 }
+
+// acts returns the operation that a request is a part of.
+func (q *request) acts() string { return cmp.Or(q.acting, q.operation()) }
 
 func (q *request) operation() string {
 	if q.op == nil {

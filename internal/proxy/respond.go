@@ -158,6 +158,7 @@ var failures = []struct {
 	{keys.ErrInvalidState, "KMS.KMSInvalidStateException", "The key that is to be used for this object is in a state that forbids its use."},
 	{keys.ErrDenied, "AccessDenied", "The key provider denies the use of the key for this object."},
 	{keys.ErrUnavailable, "SlowDown", "The key provider cannot be reached. Please try again."},
+	{errAudit, "ServiceUnavailable", "The use of a key could not be recorded, so nothing was done. Please try again."},
 	{errReplaced, "OperationAborted", "The object was replaced while it was read, again and again. Please try again."},
 	{errStore, "ServiceUnavailable", "The store cannot be reached. Please try again."},
 	{context.DeadlineExceeded, "ServiceUnavailable", "The store did not answer in time. Please try again."},

@@ -81,7 +81,10 @@ func newUploadCache() *uploadCache {
 
 // internal returns a request of the proxy's own on behalf of q, that may run beside it.
 func (q *request) internal(ctx context.Context, t target) *request {
-	return &request{ctx: ctx, identity: q.identity, target: t, id: q.id, header: q.header, upstream: q.upstream, cors: q.cors}
+	return &request{
+		ctx: ctx, identity: q.identity, client: q.client, acting: q.acts(), target: t, id: q.id, header: q.header,
+		upstream: q.upstream, cors: q.cors,
+	}
 }
 
 // common returns the headers of the client's that go with every request to the store on its behalf.
