@@ -135,7 +135,7 @@ func TestClientLeavesGet(t *testing.T) {
 func TestClientLeavesEarly(t *testing.T) {
 	asked := make(chan bool)
 	r := newRig(t, testbed.Store(t), at(t, fake(t, func(w http.ResponseWriter, req *http.Request) {
-		if strings.HasSuffix(req.URL.Path, usualEncryption) {
+		if strings.HasSuffix(req.URL.Path, defaultEncryptionObject) {
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}

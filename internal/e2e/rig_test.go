@@ -153,10 +153,10 @@ func (p *countingProvider) UnwrapKey(ctx context.Context, id string, wrapped []b
 
 // requests returns what the store was asked, but for the bucket's default encryption: a replica reads that twice a minute.
 func requests(w *testbed.Wire) []testbed.Exchange {
-	return slices.DeleteFunc(w.Requests(), func(x testbed.Exchange) bool { return strings.HasSuffix(x.Target, usualEncryption) })
+	return slices.DeleteFunc(w.Requests(), func(x testbed.Exchange) bool { return strings.HasSuffix(x.Target, defaultEncryptionObject) })
 }
 
-const usualEncryption = "/.sseproxy/encryption"
+const defaultEncryptionObject = "/.sseproxy/encryption"
 
 // pattern returns n bytes of which no two frames are alike.
 func pattern(n int) []byte {

@@ -32,7 +32,7 @@ var row = regexp.MustCompile("(?m)^\\| (\\w+) \\| `(\\w+) ([^ `]+)(?: \\+ ([^`]+
 func TestEveryOperation(t *testing.T) {
 	const status = http.StatusConflict
 	wire := testbed.NewWire(t, fake(t, func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, usualEncryption) {
+		if strings.HasSuffix(r.URL.Path, defaultEncryptionObject) {
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}

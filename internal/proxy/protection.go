@@ -82,14 +82,14 @@ func (s *protection) showNew(h http.Header) {
 	}
 }
 
-// protect decides how the object that q makes is encrypted: as the request asks, or else as is usual in its bucket.
+// protect decides how the object that q makes is encrypted: as the request asks, or else by the default of its bucket.
 func (p *Proxy) protect(q *request) (*protection, error) {
 	rule := p.rule(q.target)
-	usual, err := p.usual(q, rule)
+	byDefault, err := p.defaultFor(q, rule)
 	if err != nil {
 		return nil, err
 	}
-	asked, err := askedProtection(q, rule, usual)
+	asked, err := askedProtection(q, rule, byDefault)
 	if err != nil {
 		return nil, err
 	}
@@ -98,14 +98,14 @@ func (p *Proxy) protect(q *request) (*protection, error) {
 			return nil, invalidEncryption(kmsContextHeader, q.header.Get(kmsContextHeader), "The object cannot have a key of its own: "+err.Error()+".")
 		}
 	}
-	if err := rule.permit(asked, usual); err != nil {
+	if err := rule.permit(asked, byDefault); err != nil {
 		return nil, p.audit(q, sealing, asked.mode, asked.keyID, keys.Key{}, asked.context, err)
 	}
 	return asked, nil
 }
 
 // askedProtection reads what a request's headers say of encryption.
-func askedProtection(q *request, rule *Rule, usual *usualEncryption) (*protection, error) {
+func askedProtection(q *request, rule *Rule, byDefault *defaultEncryption) (*protection, error) {
 	algorithm := q.header.Get(encryptionHeader)
 	if q.customer != nil {
 		if algorithm != "" {
@@ -114,14 +114,14 @@ func askedProtection(q *request, rule *Rule, usual *usualEncryption) (*protectio
 		}
 		return &protection{mode: envelope.ModeCustomer, customer: q.customer}, nil
 	}
-	s := &protection{mode: usual.mode(), keyID: usual.KeyID, ownKey: usual.Algorithm == algorithmKMS && !usual.BucketKey}
+	s := &protection{mode: byDefault.mode(), keyID: byDefault.KeyID, ownKey: byDefault.Algorithm == algorithmKMS && !byDefault.BucketKey}
 	switch algorithm {
 	case "":
 	case algorithmS3:
 		s.mode, s.keyID, s.ownKey = envelope.ModeS3, rule.KeyID, false
 	case algorithmKMS:
 		s.mode = envelope.ModeKMS
-		s.ownKey = !usual.BucketKey || usual.Algorithm != algorithmKMS // AWS's default for a request that names the algorithm itself
+		s.ownKey = !byDefault.BucketKey || byDefault.Algorithm != algorithmKMS // AWS's default for a request that names the algorithm itself
 	case algorithmDSSE:
 		return nil, errTwoLayers
 	default:

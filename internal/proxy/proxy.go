@@ -99,7 +99,7 @@ type Proxy struct {
 	sizes      *sizeCache
 	layouts    *layoutCache
 	uploads    *uploadCache
-	usuals     *usualCache
+	defaults   *defaultsCache
 	fallback   Rule
 }
 
@@ -115,7 +115,7 @@ func New(cfg Config) (*Proxy, error) {
 		cfg.MinPartSize = envelope.MinPartSize
 	}
 	cfg.AlivePause = cmp.Or(cfg.AlivePause, alivePause)
-	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache(), usuals: newUsualCache()}
+	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache(), defaults: newDefaultsCache()}
 	var err error
 	if p.store, err = newStore(cfg); err != nil {
 		return nil, err

@@ -91,11 +91,11 @@ func (r *Rule) find(name string) (string, error) {
 }
 
 // permit refuses what the operator or the bucket's owner does not want.
-func (r *Rule) permit(s *protection, usual *usualEncryption) error {
+func (r *Rule) permit(s *protection, byDefault *defaultEncryption) error {
 	if !r.allows(s.mode) {
 		return newError("AccessDenied", "The operator of the proxy does not allow "+modeNames[s.mode]+" for this object.")
 	}
-	if s.mode == envelope.ModeCustomer && usual.BlocksCustomer {
+	if s.mode == envelope.ModeCustomer && byDefault.BlocksCustomer {
 		return newError("AccessDenied", "Access Denied because object encryption with customer-provided keys is blocked for this bucket.")
 	}
 	return nil

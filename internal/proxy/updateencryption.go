@@ -19,7 +19,7 @@ func (p *Proxy) updateObjectEncryption(q *request) error {
 	if q.query.Has("versionId") {
 		return newError("NotImplemented", "The proxy does not change a version in its place.", errorField{"ArgumentName", "versionId"})
 	}
-	body, err := q.readBody(maxUsual)
+	body, err := q.readBody(maxEncryptionDocument)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (p *Proxy) parseUpdate(q *request, body []byte) (*protection, error) {
 		return nil, err
 	}
 	s := &protection{mode: envelope.ModeKMS, keyID: id, ownKey: !doc.KMS.BucketKey}
-	return s, rule.permit(s, &usualEncryption{})
+	return s, rule.permit(s, &defaultEncryption{})
 }
 
 func (p *Proxy) updateOnce(source *request, protected *protection) error {

@@ -16,9 +16,9 @@ import (
 	"github.com/sseproxy/sseproxy/internal/envelope"
 )
 
-// usualEncryption is how a bucket's new objects are encrypted where a request does not say: what S3 calls the bucket's default
+// defaultEncryption is how a bucket's new objects are encrypted where a request does not say: what S3 calls the bucket's default
 // encryption. The proxy keeps what a client has set in a small object of its own in the bucket, so that every replica has it.
-type usualEncryption struct {
+type defaultEncryption struct {
 	Algorithm      string `json:"algorithm"`       // AES256 or aws:kms
 	KeyID          string `json:"key_id"`          // as the operator's rule has it
 	Named          bool   `json:"named,omitempty"` // the client named the key
@@ -26,7 +26,7 @@ type usualEncryption struct {
 	BlocksCustomer bool   `json:"blocks_sse_c,omitempty"`
 }
 
-func (u *usualEncryption) mode() envelope.Mode {
+func (u *defaultEncryption) mode() envelope.Mode {
 	if u.Algorithm == algorithmKMS {
 		return envelope.ModeKMS
 	}
@@ -34,66 +34,66 @@ func (u *usualEncryption) mode() envelope.Mode {
 }
 
 const (
-	usualName    = reservedPrefix + "encryption"
-	usualAge     = 30 * time.Second // for which a replica goes on with what it has read
-	usualEntries = 10_000
-	maxUsual     = 64 << 10 // bytes of a client's document
+	defaultName           = reservedPrefix + "encryption"
+	defaultAge            = 30 * time.Second // for which a replica goes on with what it has read
+	defaultEntries        = 10_000
+	maxEncryptionDocument = 64 << 10 // bytes of a client's document
 )
 
-// usualCache has what clients have set for buckets.
-type usualCache = lru.Cache[string, readUsual]
+// defaultsCache has what clients have set for buckets.
+type defaultsCache = lru.Cache[string, knownDefault]
 
-// readUsual is what was read at a time; nothing is set where it is nil.
-type readUsual struct {
-	set  *usualEncryption
+// knownDefault is what was read at a time; nothing is set where it is nil.
+type knownDefault struct {
+	set  *defaultEncryption
 	when time.Time
 }
 
-func newUsualCache() *usualCache {
-	c, err := lru.New[string, readUsual](usualEntries)
+func newDefaultsCache() *defaultsCache {
+	c, err := lru.New[string, knownDefault](defaultEntries)
 	if err != nil {
 		panic("proxy: internal error: " + err.Error())
 	}
 	return c
 }
 
-func usualTarget(bucket string) target { return target{bucket, usualName} }
+func defaultTarget(bucket string) target { return target{bucket, defaultName} }
 
-// usual returns how q's object is encrypted if the request does not say.
-func (p *Proxy) usual(q *request, rule *Rule) (*usualEncryption, error) {
-	known, ok := p.usuals.Get(q.target.bucket)
-	if age := p.cfg.Now().Sub(known.when); !ok || age < 0 || age > usualAge {
+// defaultFor returns how q's object is encrypted if the request does not say.
+func (p *Proxy) defaultFor(q *request, rule *Rule) (*defaultEncryption, error) {
+	known, ok := p.defaults.Get(q.target.bucket)
+	if age := p.cfg.Now().Sub(known.when); !ok || age < 0 || age > defaultAge {
 		known.when = p.cfg.Now()
 		var err error
-		if known.set, err = p.readUsual(q); err != nil {
+		if known.set, err = p.readDefault(q); err != nil {
 			return nil, err
 		}
-		p.usuals.Add(q.target.bucket, known)
+		p.defaults.Add(q.target.bucket, known)
 	}
 	set := known.set
-	operator := &usualEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: rule.BucketKey}
+	operator := &defaultEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: rule.BucketKey}
 	if set == nil {
 		return operator, nil
 	}
-	usual := *set
-	if !usual.Named {
-		usual.KeyID = rule.KeyID
+	byDefault := *set
+	if !byDefault.Named {
+		byDefault.KeyID = rule.KeyID
 	}
 	// What the operator has forbidden since, or for a part of the bucket, is not used.
-	if !rule.has(usual.KeyID) || !rule.allows(usual.mode()) {
-		operator.BlocksCustomer = usual.BlocksCustomer
+	if !rule.has(byDefault.KeyID) || !rule.allows(byDefault.mode()) {
+		operator.BlocksCustomer = byDefault.BlocksCustomer
 		return operator, nil
 	}
-	return &usual, nil
+	return &byDefault, nil
 }
 
-// readUsual reads what is set for q's bucket; nil if nothing is.
-func (p *Proxy) readUsual(q *request) (*usualEncryption, error) {
-	b, err := p.readOwn(q, usualTarget(q.target.bucket))
+// readDefault reads what is set for q's bucket; nil if nothing is.
+func (p *Proxy) readDefault(q *request) (*defaultEncryption, error) {
+	b, err := p.readOwn(q, defaultTarget(q.target.bucket))
 	if err != nil || b == nil {
 		return nil, err
 	}
-	set := new(usualEncryption)
+	set := new(defaultEncryption)
 	if err := json.Unmarshal(b, set); err != nil {
 		return nil, fmt.Errorf("decoding the encryption of bucket %s: %w", q.target.bucket, err)
 	}
@@ -124,13 +124,13 @@ type blockedTypes struct {
 
 // getBucketEncryption answers for a bucket of which nothing is set, too, as S3 does since 2023.
 func (p *Proxy) getBucketEncryption(q *request) error {
-	set, err := p.readUsual(q)
+	set, err := p.readDefault(q)
 	if err != nil {
 		return err
 	}
 	if set == nil {
 		rule := p.rule(q.target)
-		set = &usualEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: rule.BucketKey && rule.algorithm() == algorithmKMS}
+		set = &defaultEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: rule.BucketKey && rule.algorithm() == algorithmKMS}
 		set.Named = set.Algorithm == algorithmKMS
 	}
 	rule := encryptionRule{Default: &encryptionDefault{Algorithm: set.Algorithm}, BucketKey: &set.BucketKey}
@@ -143,9 +143,9 @@ func (p *Proxy) getBucketEncryption(q *request) error {
 	return q.replyXML(&encryptionDocument{Xmlns: s3Namespace, Rules: []encryptionRule{rule}})
 }
 
-// putBucketEncryption keeps the document's meaning; other replicas know of it within usualAge.
+// putBucketEncryption keeps the document's meaning; other replicas know of it within defaultAge.
 func (p *Proxy) putBucketEncryption(q *request) error {
-	body, err := q.readBody(maxUsual)
+	body, err := q.readBody(maxEncryptionDocument)
 	if err != nil {
 		return err
 	}
@@ -157,23 +157,23 @@ func (p *Proxy) putBucketEncryption(q *request) error {
 	if err != nil {
 		return fmt.Errorf("encoding the encryption of bucket %s: %w", q.target.bucket, err)
 	}
-	if err := p.saveOwn(q, usualTarget(q.target.bucket), b); err != nil {
+	if err := p.saveOwn(q, defaultTarget(q.target.bucket), b); err != nil {
 		return err
 	}
-	p.usuals.Add(q.target.bucket, readUsual{set, p.cfg.Now()})
+	p.defaults.Add(q.target.bucket, knownDefault{set, p.cfg.Now()})
 	return q.reply(http.StatusOK, nil)
 }
 
 func (p *Proxy) deleteBucketEncryption(q *request) error {
-	if err := p.removeOwn(q, usualTarget(q.target.bucket)); err != nil {
+	if err := p.removeOwn(q, defaultTarget(q.target.bucket)); err != nil {
 		return err
 	}
-	p.usuals.Add(q.target.bucket, readUsual{nil, p.cfg.Now()})
+	p.defaults.Add(q.target.bucket, knownDefault{nil, p.cfg.Now()})
 	return q.reply(http.StatusNoContent, nil)
 }
 
 // parseEncryption reads a client's document.
-func parseEncryption(body []byte, rule *Rule) (*usualEncryption, error) {
+func parseEncryption(body []byte, rule *Rule) (*defaultEncryption, error) {
 	var doc encryptionDocument
 	d := xml.NewDecoder(bytes.NewReader(body))
 	if err := d.Decode(&doc); err != nil {
@@ -183,7 +183,7 @@ func parseEncryption(body []byte, rule *Rule) (*usualEncryption, error) {
 		return nil, errMalformedXML
 	}
 	r := doc.Rules[0]
-	set := &usualEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: r.BucketKey != nil && *r.BucketKey}
+	set := &defaultEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: r.BucketKey != nil && *r.BucketKey}
 	if r.Default == nil && r.Blocked == nil {
 		return nil, errMalformedXML
 	}
@@ -198,11 +198,11 @@ func parseEncryption(body []byte, rule *Rule) (*usualEncryption, error) {
 		}
 		set.BlocksCustomer = slices.Contains(r.Blocked.Types, customerAlgorithm)
 	}
-	return set, rule.permit(&protection{mode: set.mode()}, &usualEncryption{})
+	return set, rule.permit(&protection{mode: set.mode()}, &defaultEncryption{})
 }
 
 // readDefault reads the part of a document that names an algorithm and a key. It may be nil.
-func (u *usualEncryption) readDefault(d *encryptionDefault, rule *Rule) (err error) {
+func (u *defaultEncryption) readDefault(d *encryptionDefault, rule *Rule) (err error) {
 	if d == nil {
 		return nil
 	}
