@@ -203,6 +203,9 @@ func (p *Proxy) removeVersions(own *request, entries []listedVersion) (err error
 		if failure == nil {
 			failure = closing(resp, own.expect(resp, http.StatusNoContent, http.StatusOK))
 		}
+		if hasCode(failure, "NoSuchKey") || hasCode(failure, "NoSuchVersion") || hasCode(failure, "NotFound") {
+			failure = nil // another replica was faster, and versitygw says so
+		}
 		err = errors.Join(err, failure)
 	}
 	return err
