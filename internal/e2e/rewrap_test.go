@@ -87,6 +87,25 @@ func TestRewrap(t *testing.T) {
 	})
 }
 
+// TestRewrapOddKeys: a key with characters that XML has no form for, or that look encoded, is found like any other; where the store does
+// not encode keys in listings, it is not taken for gone.
+func TestRewrapOddKeys(t *testing.T) {
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		r := newEncryptionRig(t, store, nil)
+		for _, path := range []string{"a%01b", "c%20d%2Be", "f%2541"} {
+			if got := r.ask(t, "PUT", path, []byte("x")); got.StatusCode != http.StatusOK {
+				t.Fatalf("PUT %s: %s", path, got.Status)
+			}
+		}
+		defer r.ask(t, "DELETE", "a%01b", nil) // the store's own cleaning does not find it
+		want := proxy.Rewrapped{Done: 3}
+		if listed := testbed.Must(r.direct.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &r.bucket, EncodingType: "url"}))(t); listed.EncodingType == "" {
+			want = proxy.Rewrapped{Done: 2, Failed: 1}
+		}
+		r.wantRewrapped(t, proxy.Rewrapping{Keys: map[string]string{"default": "other"}}, want)
+	})
+}
+
 func (r *rig) wantRewrapped(t testing.TB, w proxy.Rewrapping, want proxy.Rewrapped) {
 	t.Helper()
 	w.Bucket = r.bucket

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -48,9 +49,13 @@ const rewrapWorkers = 8
 func (p *Proxy) Rewrap(ctx context.Context, w Rewrapping) (Rewrapped, error) {
 	var sum Rewrapped
 	own := &request{ctx: ctx, acting: "sseproxy rewrap", target: target{bucket: w.Bucket}, upstream: new(atomic.Int64), cors: new(corsHeaders), header: make(http.Header)}
-	query := url.Values{"list-type": {"2"}, "prefix": {w.Prefix}, "start-after": {w.After}}
+	// XML has no form for some characters that keys may have, so the store is to encode them.
+	query := url.Values{"list-type": {"2"}, "prefix": {w.Prefix}, "start-after": {w.After}, "encoding-type": {"url"}}
 	for {
 		page, err := p.listVersionPage(own, query)
+		if err == nil {
+			err = page.decodeKeys()
+		}
 		if err != nil {
 			return sum, fmt.Errorf("listing bucket %s: %w", w.Bucket, err)
 		}
@@ -128,6 +133,8 @@ func (p *Proxy) rewrapOne(q *request, w Rewrapping) (outcome, error) {
 	switch {
 	case errors.Is(err, errCustomerKeyMissing):
 		return ofCustomer, nil
+	case (hasCode(err, "NoSuchKey") || hasCode(err, "NotFound")) && strings.ContainsRune(q.target.key, utf8.RuneError):
+		return failed, errors.New("the store's listing does not tell its key, which has characters that XML has no form for")
 	case hasCode(err, "NoSuchKey") || hasCode(err, "NotFound"):
 		return gone, nil
 	case err != nil:

@@ -238,6 +238,7 @@ func (p *Proxy) listVersions(own *request, prefix string) ([]listedVersion, erro
 
 // versionPage is a page of ListObjectVersions or ListObjectsV2.
 type versionPage struct {
+	EncodingType        string
 	IsTruncated         bool
 	NextKeyMarker       string
 	NextVersionIDMarker string `xml:"NextVersionIdMarker"`
@@ -248,6 +249,21 @@ type versionPage struct {
 
 func (page *versionPage) entries() []listedVersion {
 	return slices.Concat(page.Contents, page.Version, page.DeleteMarker)
+}
+
+// decodeKeys undoes encoding-type=url in a page of ListObjectsV2; a store may not know it.
+func (page *versionPage) decodeKeys() error {
+	if page.EncodingType == "" {
+		return nil
+	}
+	for i := range page.Contents {
+		key, err := url.QueryUnescape(page.Contents[i].Key)
+		if err != nil {
+			return fmt.Errorf("%w: a listing has key %q, which is not encoded as it says", errStore, page.Contents[i].Key)
+		}
+		page.Contents[i].Key = key
+	}
+	return nil
 }
 
 func (p *Proxy) listVersionPage(own *request, query url.Values) (*versionPage, error) {
