@@ -512,6 +512,19 @@ func TestBucketEncryption(t *testing.T) {
 	})
 }
 
+// TestBucketEncryptionEndsWithBucket: a new bucket has nothing of one of the same name that was deleted a moment ago.
+func TestBucketEncryptionEndsWithBucket(t *testing.T) {
+	r := newEncryptionRig(t, testbed.Store(t), nil)
+	document := "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm>" +
+		"<KMSMasterKeyID>other</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
+	if got := r.ask(t, "PUT", "?encryption", []byte(document)); got.StatusCode != http.StatusOK {
+		t.Fatalf("PutBucketEncryption: %s", got.Status)
+	}
+	testbed.Must(r.client.DeleteBucket(t.Context(), &s3.DeleteBucketInput{Bucket: &r.bucket}))(t)
+	testbed.Must(r.client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &r.bucket}))(t)
+	encryptions["none"].wantShown(t, "PUT", r.ask(t, "PUT", "new", []byte("x")).Header)
+}
+
 // TestRules: what the operator has set is usual where a request names nothing, and what he does not allow is refused, before anything is sent.
 func TestRules(t *testing.T) {
 	r := newEncryptionRig(t, testbed.Store(t), func(c *proxy.Config) {

@@ -29,6 +29,7 @@ func (p *Proxy) deleteBucket(q *request) error {
 }
 
 func (p *Proxy) removeBucket(q *request) error {
+	defer p.defaults.Remove(q.target.bucket) // the next bucket of this name has nothing of it
 	resp, err := p.sendBuffered(q, nil)
 	if err != nil {
 		return err
