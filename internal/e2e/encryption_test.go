@@ -606,6 +606,7 @@ func TestUpdateObjectEncryption(t *testing.T) {
 			"no object":      {"none?encryption", string(document("other")), "NoSuchKey"},
 			"version":        {"single?encryption&versionId=null", string(document("other")), "NotImplemented"},
 			"customer's key": {"c?encryption", string(document("other")), "InvalidRequest"},
+			"no context":     {"%FF?encryption", "<ObjectEncryption><SSE-KMS><KMSKeyArn>other</KMSKeyArn></SSE-KMS></ObjectEncryption>", "InvalidArgument"},
 		} {
 			if got := r.ask(t, "PUT", test.path, []byte(test.document)); !strings.Contains(string(testbed.ReadBody(t, got.Body)), "<Code>"+test.code+"</Code>") {
 				t.Errorf("%s: %s", name, got.Status)

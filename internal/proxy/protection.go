@@ -93,15 +93,24 @@ func (p *Proxy) protect(q *request) (*protection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if asked.ownKey {
-		if _, err := keys.ObjectContext(q.target.bucket, q.target.key, asked.context); err != nil {
-			return nil, invalidEncryption(kmsContextHeader, q.header.Get(kmsContextHeader), "The object cannot have a key of its own: "+err.Error()+".")
-		}
+	if err := asked.checkContext(q); err != nil {
+		return nil, err
 	}
 	if err := rule.permit(asked, byDefault); err != nil {
 		return nil, p.audit(q, sealing, asked.mode, asked.keyID, keys.Key{}, asked.context, err)
 	}
 	return asked, nil
+}
+
+// checkContext refuses a key of its own for an object that has no encryption context.
+func (s *protection) checkContext(q *request) error {
+	if !s.ownKey {
+		return nil
+	}
+	if _, err := keys.ObjectContext(q.target.bucket, q.target.key, s.context); err != nil {
+		return invalidEncryption(kmsContextHeader, q.header.Get(kmsContextHeader), "The object cannot have a key of its own: "+err.Error()+".")
+	}
+	return nil
 }
 
 // askedProtection reads what a request's headers say of encryption.

@@ -54,6 +54,9 @@ func (p *Proxy) parseUpdate(q *request, body []byte) (*protection, error) {
 		return nil, err
 	}
 	s := &protection{mode: envelope.ModeKMS, keyID: id, ownKey: !doc.KMS.BucketKey}
+	if err := s.checkContext(q); err != nil {
+		return nil, err
+	}
 	return s, rule.permit(s, &defaultEncryption{})
 }
 
