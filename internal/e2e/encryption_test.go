@@ -517,7 +517,10 @@ func TestBucketEncryptionEndsWithBucket(t *testing.T) {
 	r := newEncryptionRig(t, testbed.Store(t), nil)
 	document := "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm>" +
 		"<KMSMasterKeyID>other</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
-	if got := r.ask(t, "PUT", "?encryption", []byte(document)); got.StatusCode != http.StatusOK {
+	if got := r.ask(t, "PUT", "?encryption", []byte(document+"<Rule/>")); got.StatusCode != http.StatusBadRequest {
+		t.Errorf("PutBucketEncryption with something behind the document: %s", got.Status)
+	}
+	if got := r.ask(t, "PUT", "?encryption", []byte(document+"\r\n")); got.StatusCode != http.StatusOK {
 		t.Fatalf("PutBucketEncryption: %s", got.Status)
 	}
 	testbed.Must(r.client.DeleteBucket(t.Context(), &s3.DeleteBucketInput{Bucket: &r.bucket}))(t)

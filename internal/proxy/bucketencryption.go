@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -179,7 +177,7 @@ func parseEncryption(body []byte, rule *Rule) (*defaultEncryption, error) {
 	if err := d.Decode(&doc); err != nil {
 		return nil, errMalformedXML
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) || len(doc.Rules) != 1 {
+	if len(bytes.TrimSpace(body[d.InputOffset():])) > 0 || len(doc.Rules) != 1 {
 		return nil, errMalformedXML
 	}
 	r := doc.Rules[0]
