@@ -540,12 +540,17 @@ func TestRules(t *testing.T) {
 	usual := encryption{shows: map[string]string{"": "aws:kms", "-Aws-Kms-Key-Id": "other", "-Bucket-Key-Enabled": "true"}}
 	usual.wantShown(t, "PUT kms/", r.ask(t, "PUT", "kms/a", nil).Header)
 	encryptions["none"].wantShown(t, "PUT", r.ask(t, "PUT", "a", nil).Header)
+	usual.wantShown(t, "PUT a path within the rule", r.ask(t, "PUT", "kms/x/%2E%2E/c", nil).Header)
 	encryptions["SSE-C"].wantShown(t, "PUT c/", r.ask(t, "PUT", "c/a", nil, encryptions["SSE-C"].headers(encryptionName)).Header)
 	r.wire.Reset()
 	r.wantRefused(t, []refusal{
 		{"AES256 where it is not allowed", "PUT", "kms/b", []http.Header{only(encryptionName, "AES256")}, 403, "<Code>AccessDenied</Code>"},
 		{"SSE-C where it is not allowed", "PUT", "kms/b", []http.Header{encryptions["SSE-C"].headers(encryptionName)}, 403, "<Code>AccessDenied</Code>"},
 		{"aws:kms where it is not allowed", "PUT", "c/b", []http.Header{only(encryptionName, "aws:kms")}, 403, "<Code>AccessDenied</Code>"},
+		{"a path to another rule", "PUT", "x/%2E%2E/kms/b", nil, 403, "<Code>AccessDenied</Code>"},
+		{"an upload on a path to another rule", "POST", "%2E/kms/b?uploads", nil, 403, "<Code>AccessDenied</Code>"},
+		{"a copy on a path to another rule", "PUT", "/kms/b", []http.Header{{"X-Amz-Copy-Source": {r.bucket + "/a"}}}, 403, "<Code>AccessDenied</Code>"},
+		{"a path out of a rule", "PUT", "kms/%2E%2E/b", nil, 403, "<Code>AccessDenied</Code>"},
 		{"another rule's key", "PUT", "kms/b", []http.Header{only(encryptionName, "aws:kms"), only(encryptionName+"-Aws-Kms-Key-Id", "default")}, 400, "<Code>KMS.NotFoundException</Code>"},
 	})
 	for _, x := range r.wire.Requests() {

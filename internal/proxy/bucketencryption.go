@@ -91,8 +91,8 @@ func (p *Proxy) readDefault(q *request) (*defaultEncryption, error) {
 	if err != nil || b == nil {
 		return nil, err
 	}
-	set := new(defaultEncryption)
-	if err := json.Unmarshal(b, set); err != nil {
+	var set *defaultEncryption
+	if err := json.Unmarshal(b, &set); err != nil {
 		return nil, fmt.Errorf("decoding the encryption of bucket %s: %w", q.target.bucket, err)
 	}
 	return set, nil
@@ -162,8 +162,13 @@ func (p *Proxy) putBucketEncryption(q *request) error {
 	return q.reply(http.StatusOK, nil)
 }
 
+// deleteBucketEncryption leaves an object that says so, where there was one: in a bucket with a default retention it may not go.
 func (p *Proxy) deleteBucketEncryption(q *request) error {
-	if err := p.removeOwn(q, defaultTarget(q.target.bucket)); err != nil {
+	set, err := p.readDefault(q)
+	if err == nil && set != nil {
+		err = p.saveOwn(q, defaultTarget(q.target.bucket), []byte("null"))
+	}
+	if err != nil {
 		return err
 	}
 	p.defaults.Add(q.target.bucket, knownDefault{nil, p.cfg.Now()})

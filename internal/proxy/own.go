@@ -62,13 +62,3 @@ func (p *Proxy) readOwn(q *request, t target) ([]byte, error) {
 	}
 	return io.ReadAll(o.object.NewWholeReader(resp.Body)) //nolint:forbidigo // its size is known
 }
-
-// removeOwn removes objects of the proxy's own that begin with a key, with all versions.
-func (p *Proxy) removeOwn(q *request, t target) error {
-	own := q.internal(q.ctx, target{bucket: t.bucket})
-	entries, err := p.listVersions(own, t.key)
-	if err != nil {
-		return err
-	}
-	return p.removeVersions(own, entries)
-}

@@ -84,6 +84,9 @@ func (s *protection) showNew(h http.Header) {
 
 // protect decides how the object that q makes is encrypted: as the request asks, or else by the default of its bucket.
 func (p *Proxy) protect(q *request) (*protection, error) {
+	if err := p.checkFolded(q.target); err != nil {
+		return nil, err
+	}
 	rule := p.rule(q.target)
 	byDefault, err := p.defaultFor(q, rule)
 	if err != nil {

@@ -42,7 +42,7 @@ type Rewrapped struct {
 const rewrapWorkers = 8
 
 // Rewrap wraps the data keys of objects anew, under the current version of their key or under another key. The store copies each
-// object onto itself with another envelope, if it is still the one that was looked at: no body moves, and headers, tags and checksums
+// object onto itself with another envelope, if it has the same ETag as when it was looked at: no body moves, and headers, tags and checksums
 // stay. Where the store keeps versions the copy is a new one, and older versions stay under the old key.
 //
 // It fails when the listing does. An object that could not be wrapped is logged and counted.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -67,6 +68,18 @@ func (p *Proxy) rule(t target) *Rule {
 		}
 	}
 	return &p.fallback
+}
+
+// checkFolded refuses to make an object under one rule where a store that cleans paths would keep it under the name of another.
+func (p *Proxy) checkFolded(t target) error {
+	folded := strings.TrimPrefix(path.Clean("/"+t.key), "/")
+	if strings.HasSuffix(t.key, "/") {
+		folded += "/"
+	}
+	if p.rule(target{t.bucket, folded}) != p.rule(t) {
+		return newError("AccessDenied", "The operator's rule for this key is another one when the key is read as a path.")
+	}
+	return nil
 }
 
 // has reports whether objects may name the key.

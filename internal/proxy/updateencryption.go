@@ -48,6 +48,9 @@ func (p *Proxy) parseUpdate(q *request, body []byte) (*protection, error) {
 	if err := xml.Unmarshal(body, &doc); err != nil || doc.KMS == nil {
 		return nil, errMalformedXML
 	}
+	if err := p.checkFolded(q.target); err != nil {
+		return nil, err
+	}
 	rule := p.rule(q.target)
 	id, err := rule.find(doc.KMS.KeyID)
 	if err != nil {
