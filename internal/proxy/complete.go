@@ -117,12 +117,17 @@ type completed struct {
 
 // completeOnce completes an upload, or finds that this very request has completed it before.
 func (p *Proxy) completeOnce(q *request, said saidWhole, listed []listedPart) (*completed, error) {
+	release, err := p.completing.take(q.ctx, uploadKey{q.target, q.query.Get("uploadId")})
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	done, failure := p.complete(q, said, listed)
 	if !hasCode(failure, "NoSuchUpload") && !hasCode(failure, "InvalidPart") && !errors.Is(failure, errBusy) {
 		return done, failure
 	}
 	// Another Complete of the same upload may have been faster, now or before, and have removed what this one needs; or an Abort.
-	err := whileReplaced(func() (err error) { done, err = p.completedBefore(q, listed); return err })
+	err = whileReplaced(func() (err error) { done, err = p.completedBefore(q, listed); return err })
 	if !errors.Is(err, errNoSuchUpload) {
 		return done, err
 	}

@@ -100,6 +100,7 @@ type Proxy struct {
 	layouts    *layoutCache
 	uploads    *uploadCache
 	defaults   *defaultsCache
+	completing turns
 	fallback   Rule
 }
 
