@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sseproxy/sseproxy/internal/config"
 	"github.com/sseproxy/sseproxy/internal/proxy"
 )
 
@@ -29,11 +28,7 @@ func runGC(ctx context.Context, args []string, std stdio) error {
 	if *bucket == "" || *age < 0 {
 		return fmt.Errorf("%w: gc needs --bucket, and an age that is not negative", errUsage)
 	}
-	cfg, err := config.Load(std.environ)
-	if err != nil {
-		return fmt.Errorf("%w: the configuration is not complete:\n%w", errUsage, err)
-	}
-	p, _, err := newProxy(ctx, cfg, loggerTo(std.err, cfg.LogLevel))
+	p, err := loadProxy(ctx, std)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/sseproxy/sseproxy/internal/config"
 	"github.com/sseproxy/sseproxy/internal/proxy"
 )
 
@@ -43,11 +42,7 @@ func runRewrap(ctx context.Context, args []string, std stdio) error {
 	if w.Bucket == "" {
 		return fmt.Errorf("%w: rewrap needs --bucket", errUsage)
 	}
-	cfg, err := config.Load(std.environ)
-	if err != nil {
-		return fmt.Errorf("%w: the configuration is not complete:\n%w", errUsage, err)
-	}
-	p, _, err := newProxy(ctx, cfg, loggerTo(std.err, cfg.LogLevel))
+	p, err := loadProxy(ctx, std)
 	if err != nil {
 		return err
 	}

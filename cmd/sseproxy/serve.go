@@ -118,6 +118,16 @@ func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.P
 	return p, provider, nil
 }
 
+// loadProxy is newProxy for commands beside "sseproxy serve", in the same environment.
+func loadProxy(ctx context.Context, std stdio) (*proxy.Proxy, error) {
+	cfg, err := config.Load(std.environ)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the configuration is not complete:\n%w", errUsage, err)
+	}
+	p, _, err := newProxy(ctx, cfg, loggerTo(std.err, cfg.LogLevel))
+	return p, err
+}
+
 // newServer builds everything and listens, but serves nothing yet.
 func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server, error) {
 	p, provider, err := newProxy(ctx, cfg, log)

@@ -1,4 +1,4 @@
-// Package config reads the configuration of sseproxy: the environment, and the identities file that it may name. It is
+// Package config reads the configuration of sseproxy: the environment, and the files that it may name. It is
 // the one place that does, and it reports every problem at once.
 package config
 
