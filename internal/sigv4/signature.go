@@ -64,7 +64,10 @@ var (
 	errToken    = newError("InvalidToken", "The provided token is malformed or otherwise invalid.")
 )
 
-// parseSignature finds the one signature of the request.
+// errUnsigned: the request has no signature, and does not pretend to.
+var errUnsigned = newError("AccessDenied", "Access Denied")
+
+// parseSignature finds the one signature of the request. Without any the error is errUnsigned.
 func parseSignature(h http.Header, t target) (signature, error) {
 	authorization := h.Get("Authorization")
 	inHeader := h["Authorization"] != nil
@@ -79,7 +82,7 @@ func parseSignature(h http.Header, t target) (signature, error) {
 	case version2 || strings.HasPrefix(authorization, "AWS "):
 		return signature{}, errVersion2
 	case !inHeader && !inQuery:
-		return signature{}, newError("AccessDenied", "Access Denied")
+		return signature{}, errUnsigned
 	case token || session || h["X-Amz-Security-Token"] != nil || h["X-Amz-S3session-Token"] != nil:
 		return signature{}, errToken
 	case inQuery:

@@ -115,6 +115,8 @@
 package sigv4
 
 import (
+	"cmp"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -139,15 +141,18 @@ type Verifier struct {
 	// Bucket returns the bucket that a host and a decoded path address, an empty
 	// name if they address something else. Without it no form is accepted.
 	Bucket func(host, path string) string
+	// Unsigned lets requests pass that nobody has signed, and that do not pretend
+	// to be signed. They have no access key ID. A form always needs its signed policy.
+	Unsigned bool
 	// Now returns the current time. If nil, time.Now is used.
 	Now func() time.Time
 }
 
-// A Request is what an authenticated client asks for. All of it is covered by
+// A Request is what a client asks for. If it has an access key ID all of it is covered by
 // the signature, but for headers whose names do not begin with X-Amz-; of a form,
 // all is what the signed policy allows.
 type Request struct {
-	AccessKeyID string
+	AccessKeyID string // empty: nobody has signed it
 	Presigned   bool
 	// Path is the path, percent-decoded. It begins with a slash and is
 	// otherwise any bytes; nothing in it has been cleaned.
@@ -189,6 +194,9 @@ func (v *Verifier) Verify(r *http.Request) (*Request, error) {
 		return v.verifyForm(r, t)
 	}
 	sig, err := parseSignature(r.Header, t)
+	if errors.Is(err, errUnsigned) && v.Unsigned {
+		return unsigned(r, t)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -198,8 +206,7 @@ func (v *Verifier) Verify(r *http.Request) (*Request, error) {
 	if err := checkSigned(r.Header, sig.signedHeaders); err != nil {
 		return nil, err
 	}
-	complete := isComplete(r.Method, t)
-	header, err := operationHeader(r.Header, t, complete)
+	header, err := operationHeader(r.Header, t, isComplete(r.Method, t))
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +221,28 @@ func (v *Verifier) Verify(r *http.Request) (*Request, error) {
 	if err := checkSignature(r, t, sig, key, payload); err != nil {
 		return nil, err
 	}
+	return newRequest(r, t, header, payload, sig, key)
+}
 
+// unsigned returns what a request asks for that nobody has signed. What it says about its payload is verified all the same.
+func unsigned(r *http.Request, t target) (*Request, error) {
+	if len(t.amz) > 0 || r.Header["X-Amz-Security-Token"] != nil || r.Header["X-Amz-S3session-Token"] != nil {
+		return nil, errUnsigned // it pretends to be somebody's
+	}
+	header, err := operationHeader(r.Header, t, isComplete(r.Method, t))
+	if err != nil {
+		return nil, err
+	}
+	payload := cmp.Or(header.Get("X-Amz-Content-Sha256"), unsignedPayload)
+	if framings[payload].signed {
+		return nil, errUnsigned
+	}
+	return newRequest(r, t, header, payload, signature{}, nil)
+}
+
+// newRequest returns what an authenticated request asks for.
+func newRequest(r *http.Request, t target, header http.Header, payload string, sig signature, key []byte) (*Request, error) {
+	complete := isComplete(r.Method, t)
 	declared, err := parseDeclaration(r, header, payload, sig.presigned, complete)
 	if err != nil {
 		return nil, err

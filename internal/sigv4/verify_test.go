@@ -626,3 +626,58 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A request that nobody has signed passes where that is wanted, and says so by having no access key ID. What pretends to be signed does not
+// pass for one that is not.
+func TestUnsigned(t *testing.T) {
+	verify := func(m message, unsigned bool) (*sigv4.Request, string, error) {
+		r, err := m.receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := verifier()
+		v.Unsigned = unsigned
+		req, err := v.Verify(r)
+		if err != nil {
+			return nil, "", err
+		}
+		payload, err := io.ReadAll(req.Body)
+		return req, string(payload), err
+	}
+	good := put("/bucket/a%20key?tagging=", "payload").with("X-Amz-Meta-A", "1").with("X-Amz-Date", date)
+	req, payload, err := verify(good, true)
+	if err != nil || req.AccessKeyID != "" || req.Path != "/bucket/a key" || !req.Query.Has("tagging") || req.Header.Get("X-Amz-Meta-A") != "1" ||
+		req.Header.Get("X-Amz-Date") != "" || payload != "payload" {
+		t.Errorf("%+v, %q, %v", req, payload, err)
+	}
+	chunks := put("/key", "7\r\npayload\r\n0\r\nx-amz-checksum-crc32:"+sumOf(checksum.CRC32, "payload").String()+"\r\n\r\n").
+		with("X-Amz-Content-Sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER").with("X-Amz-Trailer", "x-amz-checksum-crc32").with("X-Amz-Decoded-Content-Length", "7")
+	if req, payload, err := verify(chunks, true); err != nil || req.AccessKeyID != "" || payload != "payload" {
+		t.Errorf("%+v, %q, %v", req, payload, err)
+	}
+	stranger := good.signed("UNSIGNED-PAYLOAD")
+	stranger = stranger.with("Authorization", strings.Replace(stranger.get("Authorization"), accessKeyID, "AKIDSTRANGER", 1))
+	for name, tt := range map[string]struct {
+		code     string
+		m        message
+		unsigned bool
+	}{
+		"not wanted":           {"AccessDenied", good, false},
+		"signed by a stranger": {"InvalidAccessKeyId", stranger, true},
+		"spoiled":              {"SignatureDoesNotMatch", good.signed("UNSIGNED-PAYLOAD").with("X-Amz-Meta-A", "2"), true},
+		"empty authorization":  {"InvalidArgument", message{method: "GET", target: "/key", header: []field{host, {"Authorization", ""}}}, true},
+		"version 2":            {"InvalidRequest", get("/key").with("Authorization", "AWS AKID:c2ln"), true},
+		"half presigned":       {"AuthorizationQueryParametersError", get("/key?X-Amz-Signature=00"), true},
+		"header in the query":  {"AccessDenied", get("/key?x-amz-acl=private"), true},
+		"token":                {"AccessDenied", get("/key").with("X-Amz-Security-Token", "x"), true},
+		"signed chunks":        {"AccessDenied", chunks.with("X-Amz-Content-Sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"), true},
+		"unknown framing":      {"InvalidArgument", good.with("X-Amz-Content-Sha256", "SIGNED"), true},
+		"another payload":      {"XAmzContentSHA256Mismatch", good.with("X-Amz-Content-Sha256", emptySHA256), true},
+		"another checksum":     {"BadDigest", good.with("X-Amz-Checksum-Crc32", "AAAAAA=="), true},
+		"another trailer":      {"BadDigest", put("/key", strings.Replace(chunks.body, "7\r\npayload", "7\r\npayl0ad", 1)).with("X-Amz-Content-Sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER").with("X-Amz-Trailer", "x-amz-checksum-crc32").with("X-Amz-Decoded-Content-Length", "7"), true},
+	} {
+		if _, payload, err := verify(tt.m, tt.unsigned); code(err) != tt.code {
+			t.Errorf("%s: %q, %v, want %s", name, payload, err, tt.code)
+		}
+	}
+}
