@@ -107,7 +107,7 @@ func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.P
 	}
 	p, err := proxy.New(proxy.Config{
 		Upstream: cfg.Upstream, Region: cfg.Region, UpstreamRegion: cfg.UpstreamRegion, Domains: cfg.Domains,
-		Identities: identities(cfg), Credentials: upstream, Transport: newTransport(roots),
+		Identities: identities(cfg), Policy: cfg.Policy, Credentials: upstream, Transport: newTransport(roots),
 		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys, Rules: rules(cfg), Secure: isSecure(cfg.Fronts),
 		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), MinPartSize: cfg.UpstreamMinPartSize, Log: log,
 		Audit: audit, AuditRequired: cfg.AuditRequired == "on",

@@ -18,6 +18,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
 // Config is the configuration of "sseproxy serve". The tags are the documentation: --help and the README's table are
@@ -39,6 +41,7 @@ type Config struct {
 	AccessKeyID     string   `env:"SSEPROXY_ACCESS_KEY_ID" help:"credentials of the one client"`
 	SecretAccessKey string   `env:"SSEPROXY_SECRET_ACCESS_KEY" help:"their secret"`
 	IdentitiesFile  string   `env:"SSEPROXY_IDENTITIES" help:"file with several clients, instead: see docs/configuration.md"`
+	PolicyFile      string   `env:"SSEPROXY_POLICY" help:"file with Cedar policies that say which client may do what, and what those may who sign nothing: see docs/policy.md; without it each client may do everything"`
 	TrustedFronts   []string `env:"SSEPROXY_TRUSTED_FRONTS" help:"addresses (CIDR) of what ends TLS for clients, separated by commas; its X-Forwarded-Proto is believed, so that SSE-C works behind it"`
 	Domains         []string `env:"SSEPROXY_DOMAIN" help:"hosts below which buckets are addressed as bucket.host, separated by commas"`
 
@@ -75,6 +78,8 @@ type Config struct {
 	Identities []Identity `env:"-"`
 	// Rules are those of the encryption file.
 	Rules []Rule `env:"-"`
+	// Policy is that of the policy file, nil without one.
+	Policy *policy.Set `env:"-"`
 	// Fronts are the TrustedFronts.
 	Fronts []netip.Prefix `env:"-"`
 }
@@ -104,6 +109,12 @@ func Load(environ []string) (Config, error) {
 	if c.EncryptionFile != "" {
 		var err error
 		if c.Rules, err = readRules(c.EncryptionFile); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if c.PolicyFile != "" {
+		var err error
+		if c.Policy, err = readPolicy(c.PolicyFile); err != nil {
 			problems = append(problems, err)
 		}
 	}

@@ -305,7 +305,7 @@ func TestVariables(t *testing.T) {
 		}
 		seen[v.Name] = true
 	}
-	if fields := reflect.TypeFor[config.Config]().NumField() - 3; len(seen) != fields {
+	if fields := reflect.TypeFor[config.Config]().NumField() - 4; len(seen) != fields {
 		t.Errorf("%d variables for %d fields", len(seen), fields)
 	}
 }
@@ -333,7 +333,7 @@ func TestNoSecretInErrors(t *testing.T) {
 		for _, v := range config.Variables() {
 			all = append(all, v.Name+"=hunter2")
 		}
-		all = append(all, "SSEPROXY_UNKNOWN=hunter2", "SSEPROXY_IDENTITIES="+path, "SSEPROXY_ENCRYPTION="+path, "SSEPROXY_UPSTREAM=https://user:hunter2@h:port",
+		all = append(all, "SSEPROXY_UNKNOWN=hunter2", "SSEPROXY_IDENTITIES="+path, "SSEPROXY_ENCRYPTION="+path, "SSEPROXY_POLICY="+path, "SSEPROXY_UPSTREAM=https://user:hunter2@h:port",
 			"SSEPROXY_KEY_CACHE_TTL=x", "SSEPROXY_KEY_CACHE_GRACE=x", "SSEPROXY_DRAIN_TIMEOUT=x", "SSEPROXY_LOG_LEVEL=x", "SSEPROXY_UPSTREAM_ACCESS_KEY_ID=")
 		if _, err := config.Load(all); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", file, err)

@@ -131,7 +131,7 @@ func tags(key, value string) *types.Tagging {
 	return &types.Tagging{TagSet: []types.Tag{{Key: &key, Value: &value}}}
 }
 
-func policy(bucket string) *string {
+func bucketPolicy(bucket string) *string {
 	return ptr(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["*"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::` + bucket + `/*"]}]}`)
 }
 
@@ -177,7 +177,7 @@ func passed(t *testing.T) []passing {
 			return c.GetBucketPolicy(t.Context(), &s3.GetBucketPolicyInput{Bucket: b})
 		}},
 		{"PutBucketPolicy", func(c *s3.Client, b *string) (any, error) {
-			return c.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: b, Policy: policy(*b)})
+			return c.PutBucketPolicy(t.Context(), &s3.PutBucketPolicyInput{Bucket: b, Policy: bucketPolicy(*b)})
 		}},
 		{"GetBucketPolicy", func(c *s3.Client, b *string) (any, error) {
 			return c.GetBucketPolicy(t.Context(), &s3.GetBucketPolicyInput{Bucket: b})

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
 // parseCopySource reads x-amz-copy-source: [/]bucket/key, percent-encoded, and perhaps ?versionId=….
@@ -54,6 +56,9 @@ func (p *Proxy) sourceRequest(q *request) (*request, error) {
 	}
 	own := q.internal(q.ctx, source)
 	if own.customer, err = readCustomerKey(q.header, copySourcePrefix, q.secure); err != nil {
+		return nil, err
+	}
+	if err := p.mayDo(own, policy.Read, source, version); err != nil {
 		return nil, err
 	}
 	own.method, own.op, own.query, own.header = http.MethodGet, copySourceRead, make(url.Values), make(http.Header)

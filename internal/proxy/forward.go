@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
 // maxForward bounds the body, in bytes, of an operation that is passed on. S3's largest, a lifecycle configuration of 1000
@@ -117,7 +119,7 @@ func (p *Proxy) deleteObject(q *request) error {
 	return closing(resp, q.reply(http.StatusNoContent, nil))
 }
 
-// deleteObjects passes on, with each entry's ETag in terms of the store's.
+// deleteObjects passes on what the client may delete, with each entry's ETag in terms of the store's.
 func (p *Proxy) deleteObjects(q *request) error {
 	body, err := q.readBody(maxDelete)
 	if err != nil {
@@ -126,18 +128,25 @@ func (p *Proxy) deleteObjects(q *request) error {
 	if len(body) == 0 {
 		return newError("MissingRequestBodyError", "Request Body is empty")
 	}
-	if body, err = rewriteDelete(body); err != nil {
-		return err
-	}
-	resp, err := p.sendBuffered(q, body)
+	d, err := rewriteDelete(body, func(key, version string) error {
+		return p.mayDo(q, policy.Delete, target{q.target.bucket, key}, version)
+	})
 	if err != nil {
 		return err
 	}
-	if body, err = q.readListing(resp); err != nil {
+	header := http.Header{"Content-Type": {"application/xml"}}
+	if body = []byte(xml.Header + emptyDeleteResult); d.objects > 0 {
+		resp, err := p.sendBuffered(q, d.body)
+		if err != nil {
+			return err
+		}
+		if body, err = q.readListing(resp); err != nil {
+			return err
+		}
+		header = resp.Header
+	}
+	if body, err = mergeDeleteResult(body, d.refused); err != nil {
 		return err
 	}
-	if err := checkDeleteResult(body); err != nil {
-		return err
-	}
-	return q.replyListing(resp.Header, body)
+	return q.replyListing(header, body)
 }

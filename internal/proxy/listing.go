@@ -288,72 +288,126 @@ func parseSize(s string) (int64, error) {
 	return int64(n), err
 }
 
-// rewriteDelete turns a client's DeleteObjects request into the store's: the expected ETags are mapped, every other
-// byte stays. An expected Size cannot be put in the store's terms yet. The error is an *apiError.
-func rewriteDelete(body []byte) ([]byte, error) {
-	malformed := newError("MalformedXML",
-		"The XML you provided was not well-formed or did not validate against our published schema")
+// deletion is a client's DeleteObjects request in the store's terms.
+type deletion struct {
+	body    []byte
+	objects int // that the store is asked for
+	refused []refusedDelete
+}
+
+// refusedDelete is an object that the store is not asked for.
+type refusedDelete struct {
+	key, version string
+	cause        *apiError
+}
+
+// rewriteDelete turns a client's DeleteObjects request into the store's: the expected ETags are mapped, objects that permit refuses are
+// left out, and every other byte stays as it is. The error is an *apiError.
+func rewriteDelete(body []byte, permit func(key, version string) error) (*deletion, error) {
 	if len(body) > maxDelete {
-		return nil, malformed
+		return nil, errMalformedXML
 	}
-	var (
-		edits   []edit
-		objects int
-		seen    = make(map[string]bool) // children of the Object being read
-	)
-	err := walk(body, func(path []string, el element) error {
-		switch strings.Join(path, "/") {
-		case "Delete":
-			return nil
-		case "Delete/Quiet":
-			return requireLeaf(el)
-		case "Delete/Object":
-			if objects++; objects > maxDeletes || !seen["Key"] {
-				return errors.New("too many objects, or one without a key")
-			}
-			clear(seen)
-			return nil
-		case "Delete/Object/ETag":
-			edits = append(edits, edit{el.content, escapeXML(storeCondition(el.text))})
-		case "Delete/Object/Key":
-			if err := checkKey(el.text); err != nil {
-				return err
-			}
-		case "Delete/Object/Size":
-			return newError("NotImplemented", "The proxy does not implement an expected size in DeleteObjects.")
-		case "Delete/Object/LastModifiedTime", "Delete/Object/VersionId":
-		default:
-			return fmt.Errorf("unknown element %q", el.name)
-		}
-		if seen[el.name] {
-			return fmt.Errorf("%s is there twice", el.name)
-		}
-		seen[el.name] = true
-		return requireLeaf(el)
-	})
+	d := deleteReader{seen: make(map[string]string), permit: permit}
+	err := walk(body, d.visit)
 	var refused *apiError
 	switch {
 	case errors.As(err, &refused):
 		return nil, refused
-	case err != nil || objects == 0:
-		return nil, malformed
+	case err != nil || d.objects == 0:
+		return nil, errMalformedXML
+	}
+	return &deletion{applyEdits(body, d.edits), d.objects - len(d.refused), d.refused}, nil
+}
+
+// deleteReader walks through a Delete document.
+type deleteReader struct {
+	permit  func(key, version string) error
+	edits   []edit
+	objects int
+	refused []refusedDelete
+	seen    map[string]string // children of the Object being read, and their texts
+	tag     []edit            // of its ETag
+}
+
+func (d *deleteReader) visit(path []string, el element) error {
+	switch strings.Join(path, "/") {
+	case "Delete":
+		return nil
+	case "Delete/Quiet":
+		return requireLeaf(el)
+	case "Delete/Object":
+		return d.object(el)
+	case "Delete/Object/ETag":
+		d.tag = []edit{{el.content, escapeXML(storeCondition(el.text))}}
+	case "Delete/Object/Size":
+		return newError("NotImplemented", "The proxy does not implement an expected size in DeleteObjects.")
+	case "Delete/Object/Key", "Delete/Object/LastModifiedTime", "Delete/Object/VersionId":
+	default:
+		return fmt.Errorf("unknown element %q", el.name)
+	}
+	if _, twice := d.seen[el.name]; twice {
+		return fmt.Errorf("%s is there twice", el.name)
+	}
+	d.seen[el.name] = el.text
+	return requireLeaf(el)
+}
+
+// object ends an Object.
+func (d *deleteReader) object(el element) error {
+	key, ok := d.seen["Key"]
+	if d.objects++; d.objects > maxDeletes || !ok {
+		return errors.New("too many objects, or one without a key")
+	}
+	err := checkKey(key)
+	if err != nil && !hasCode(err, "AccessDenied") {
+		return err
+	}
+	if version := d.seen["VersionId"]; err == nil {
+		err = d.permit(key, version)
+	}
+	if err != nil {
+		d.refused = append(d.refused, refusedDelete{key, d.seen["VersionId"], asAPIError(err)})
+		d.tag = []edit{{el.span, ""}}
+	}
+	d.edits, d.tag = append(d.edits, d.tag...), nil
+	clear(d.seen)
+	return nil
+}
+
+// mergeDeleteResult adds what was refused here to a store's answer to DeleteObjects, and refuses an answer that is none. One needs no other
+// rewriting: it has keys and versions, but neither sizes nor ETags.
+func mergeDeleteResult(body []byte, refused []refusedDelete) ([]byte, error) {
+	if len(body) > maxListing {
+		return nil, fmt.Errorf("result of %d bytes is too long", len(body))
+	}
+	var errs strings.Builder
+	for _, r := range refused {
+		errs.WriteString("<Error><Key>" + escapeXML(r.key) + "</Key>")
+		if r.version != "" {
+			errs.WriteString("<VersionId>" + escapeXML(r.version) + "</VersionId>")
+		}
+		errs.WriteString("<Code>" + r.cause.Code + "</Code><Message>" + escapeXML(r.cause.Message) + "</Message></Error>")
+	}
+	var edits []edit
+	err := walk(body, func(path []string, el element) error {
+		switch {
+		case len(path) > 1 || len(refused) == 0 && el.name == "DeleteResult":
+		case el.name != "DeleteResult":
+			return fmt.Errorf("document is a %q", el.name)
+		case el.content.start == el.span.end: // <DeleteResult/>
+			edits = []edit{{el.span, emptyDeleteResult[:len(emptyDeleteResult)-len("</DeleteResult>")] + errs.String() + "</DeleteResult>"}}
+		default:
+			edits = []edit{{span{el.content.end, el.content.end}, errs.String()}}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return applyEdits(body, edits), nil
 }
 
-// checkDeleteResult refuses a store's answer to DeleteObjects that is none. One that is needs no rewriting: it has
-// keys and versions, but neither sizes nor ETags.
-func checkDeleteResult(body []byte) error {
-	if len(body) > maxListing {
-		return fmt.Errorf("result of %d bytes is too long", len(body))
-	}
-	return walk(body, func(path []string, el element) error {
-		if len(path) == 1 && el.name != "DeleteResult" {
-			return fmt.Errorf("document is a %q", el.name)
-		}
-		return nil
-	})
-}
+const emptyDeleteResult = `<DeleteResult xmlns="` + s3Namespace + `"></DeleteResult>`
 
 // span is a place in a document, in bytes.
 type span struct{ start, end int }

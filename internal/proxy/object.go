@@ -7,6 +7,7 @@ import (
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
 	"github.com/sseproxy/sseproxy/internal/envelope"
+	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
 // sealedObject is a stored object whose envelope has opened.
@@ -34,7 +35,7 @@ func (p *Proxy) openEnvelope(q *request, resp *http.Response) (*sealedObject, er
 	}
 	o := &sealedObject{}
 	var err error
-	if o.envelope, o.dek, o.sum, err = p.unwrap(q, values[0]); err != nil {
+	if o.envelope, o.dek, o.sum, err = p.unwrap(q, values[0], policy.Decrypt); err != nil {
 		return nil, err
 	}
 	if o.stored, err = storedIn(resp); err != nil {

@@ -49,16 +49,18 @@ Every operation of S3, and what the proxy does with it:
 | answer | Answered by the proxy alone. |
 | refuse | 501 NotImplemented. |
 
+Action is what a policy must permit, where the operator has one: see [policy.md](policy.md).
+
 A request is matched exactly, by its method, by what it addresses, and by its sub-resources. One that matches no row, a
 query parameter that its row does not take, and an ` + "`x-amz-*`" + ` header that its row does not allow are refused with
 501 NotImplemented: what the proxy does not know may carry data that would reach the store in the clear.
 
 `)
 	for lv, title := range []string{"The service", "Buckets", "Objects"} {
-		fmt.Fprintf(&b, "## %s\n\n| Operation | Request | Treatment | Remarks |\n| --- | --- | --- | --- |\n", title)
+		fmt.Fprintf(&b, "## %s\n\n| Operation | Request | Treatment | Action | Remarks |\n| --- | --- | --- | --- | --- |\n", title)
 		for _, op := range operations {
 			if op.level == level(lv) {
-				fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", op.name, requestLine(op), op.treatment, op.remark)
+				fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s |\n", op.name, requestLine(op), op.treatment, op.action, op.remark)
 			}
 		}
 		b.WriteString("\n")

@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
 // requestFor returns a request in the form that a row describes, with only what it needs.
@@ -72,6 +73,26 @@ func TestEveryRowIsReachedByItsOwnRequest(t *testing.T) {
 		got, err = classify(op.method, op.level, query, header)
 		if got != nil || err == nil {
 			t.Errorf("%s with a wrong x-id leads to %v, %v", op.name, got, err)
+		}
+	}
+}
+
+// TestEveryRowHasAnAction: a policy is asked about everything that a request can do, but for preflights.
+func TestEveryRowHasAnAction(t *testing.T) {
+	levels := map[policy.Action][]level{
+		policy.Read: {atObject}, policy.Write: {atObject, atBucket}, policy.Delete: {atObject, atBucket}, policy.List: {atBucket, atService},
+		policy.Inspect: {atBucket}, policy.Administer: {atBucket, atObject},
+	}
+	for _, op := range operations {
+		switch {
+		case op.treatment == refuse || op.name == "Preflight":
+			if op.action != nothing {
+				t.Errorf("%s has action %q", op.name, op.action)
+			}
+		case !slices.Contains(levels[op.action], op.level):
+			t.Errorf("%s has action %q", op.name, op.action)
+		case (op.action == policy.Write || op.action == policy.Delete) && op.level == atBucket && op.name != "PostObject" && op.name != "DeleteObjects":
+			t.Errorf("%s has action %q, which is about objects, and no key", op.name, op.action)
 		}
 	}
 }

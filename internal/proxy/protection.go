@@ -12,6 +12,7 @@ import (
 	"github.com/sseproxy/sseproxy/internal/checksum"
 	"github.com/sseproxy/sseproxy/internal/envelope"
 	"github.com/sseproxy/sseproxy/internal/keys"
+	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
 // Headers of the encryption API; see "Using server-side encryption" in the Amazon S3 User Guide.
@@ -225,8 +226,20 @@ func (p *Proxy) wrap(q *request, s *protection, e *envelope.Envelope, dek *envel
 }
 
 // sealingKey returns the key to wrap a data key under, and puts its own wrapping into e.
-func (p *Proxy) sealingKey(q *request, s *protection, e *envelope.Envelope) (wrapping []byte, err error) {
-	var key keys.Key
+func (p *Proxy) sealingKey(q *request, s *protection, e *envelope.Envelope) ([]byte, error) {
+	key, err := p.newKey(q, s)
+	if err = p.audit(q, sealing, s.mode, s.keyID, key, s.context, err); err != nil {
+		return nil, fmt.Errorf("getting key %q to seal with: %w", s.keyID, err)
+	}
+	e.WrappedKey = key.Wrapped
+	return key.Plaintext, nil
+}
+
+// newKey gets a wrapping key for a new object, if q may have it.
+func (p *Proxy) newKey(q *request, s *protection) (key keys.Key, err error) {
+	if err := p.mayUse(q, policy.Encrypt, s.mode, s.keyID); err != nil {
+		return key, err
+	}
 	switch {
 	case s.mode == envelope.ModeCustomer:
 		key.Plaintext, key.Wrapped, err = envelope.NewCustomerKey(s.customer.key)
@@ -235,19 +248,15 @@ func (p *Proxy) sealingKey(q *request, s *protection, e *envelope.Envelope) (wra
 	default:
 		key, err = p.cfg.Keys.ForSeal(q.ctx, s.keyID, q.target.bucket)
 	}
-	if err = p.audit(q, sealing, s.mode, s.keyID, key, s.context, err); err != nil {
-		return nil, fmt.Errorf("getting key %q to seal with: %w", s.keyID, err)
-	}
-	e.WrappedKey = key.Wrapped
-	return key.Plaintext, nil
+	return key, err
 }
 
-// unwrap opens an envelope of q's object.
-func (p *Proxy) unwrap(q *request, value string) (e *envelope.Envelope, dek *envelope.DEK, sum checksum.Value, err error) {
+// unwrap opens an envelope of q's object, for what q does with its key.
+func (p *Proxy) unwrap(q *request, value string, action policy.Action) (e *envelope.Envelope, dek *envelope.DEK, sum checksum.Value, err error) {
 	if e, err = envelope.Parse(value); err != nil {
 		return nil, nil, sum, err
 	}
-	wrapping, err := p.openingKey(q, e)
+	wrapping, err := p.openingKey(q, e, action)
 	if err != nil {
 		return nil, nil, sum, err
 	}
@@ -256,14 +265,14 @@ func (p *Proxy) unwrap(q *request, value string) (e *envelope.Envelope, dek *env
 }
 
 // openingKey returns the key that an envelope's data key is wrapped under.
-func (p *Proxy) openingKey(q *request, e *envelope.Envelope) ([]byte, error) {
+func (p *Proxy) openingKey(q *request, e *envelope.Envelope, action policy.Action) ([]byte, error) {
 	switch {
 	case e.Mode == envelope.ModeCustomer && q.customer == nil:
 		return nil, errCustomerKeyMissing
 	case e.Mode != envelope.ModeCustomer && q.customer != nil:
 		return nil, errCustomerKeyNeedless
 	}
-	key, err := p.findKey(q, e)
+	key, err := p.findKey(q, e, action)
 	if err = p.audit(q, opening, e.Mode, e.KeyID, key, e.Context, err); err != nil {
 		return nil, err
 	}
@@ -271,7 +280,7 @@ func (p *Proxy) openingKey(q *request, e *envelope.Envelope) ([]byte, error) {
 }
 
 // findKey gets an object's wrapping key: from the customer's, or from those that the operator configured.
-func (p *Proxy) findKey(q *request, e *envelope.Envelope) (key keys.Key, err error) {
+func (p *Proxy) findKey(q *request, e *envelope.Envelope, action policy.Action) (key keys.Key, err error) {
 	if e.Mode == envelope.ModeCustomer {
 		key.Plaintext, err = envelope.CustomerKey(q.customer.key, e.WrappedKey)
 		return key, err
@@ -282,6 +291,9 @@ func (p *Proxy) findKey(q *request, e *envelope.Envelope) (key keys.Key, err err
 			Code: "AccessDenied", Message: "The object names an encryption key that is not configured for this bucket.",
 			Detail: fmt.Sprintf("mode %s, key %q", e.Mode, e.KeyID),
 		}
+	}
+	if err := p.mayUse(q, action, e.Mode, e.KeyID); err != nil {
+		return key, err
 	}
 	return p.unwrapKey(q, e)
 }

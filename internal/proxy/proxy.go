@@ -24,6 +24,7 @@ import (
 
 	"github.com/sseproxy/sseproxy/internal/envelope"
 	"github.com/sseproxy/sseproxy/internal/keys"
+	"github.com/sseproxy/sseproxy/internal/policy"
 	"github.com/sseproxy/sseproxy/internal/sigv4"
 )
 
@@ -40,6 +41,9 @@ type Config struct {
 	Domains []string
 	// Identities are the clients.
 	Identities []Identity
+	// Policy says what they may do, and what those may who sign nothing. nil lets each of Identities do everything, and nobody else
+	// anything.
+	Policy *policy.Set
 	// Credentials sign requests to the store for every identity that has none of its own.
 	Credentials aws.CredentialsProvider
 	// Transport sends to the store. It must not follow redirects, decompress, or send to a proxy that alters requests.
@@ -82,7 +86,7 @@ type Config struct {
 
 // Identity is a client of the proxy.
 type Identity struct {
-	Name            string // in logs
+	Name            string // in logs and to the policy; not empty if there is one
 	AccessKeyID     string
 	SecretAccessKey string
 	// Upstream signs this identity's requests to the store, so that the store's own policies tell identities apart.
@@ -126,6 +130,8 @@ func New(cfg Config) (*Proxy, error) {
 		switch {
 		case id.AccessKeyID == "" || id.SecretAccessKey == "":
 			return nil, fmt.Errorf("identity %q needs an access key ID and a secret", id.Name)
+		case id.Name == "" && cfg.Policy != nil:
+			return nil, fmt.Errorf("access key ID %q has no name for the policy", id.AccessKeyID)
 		case p.identities[id.AccessKeyID] != nil:
 			return nil, fmt.Errorf("access key ID %q belongs to two identities", id.AccessKeyID)
 		}
@@ -143,7 +149,7 @@ func New(cfg Config) (*Proxy, error) {
 			return nil, fmt.Errorf("encryption rule %d: %w", i+1, err)
 		}
 	}
-	p.verifier = sigv4.Verifier{Secret: p.secret, Region: cfg.Region, Bucket: p.bucketOf, Now: cfg.Now}
+	p.verifier = sigv4.Verifier{Secret: p.secret, Region: cfg.Region, Bucket: p.bucketOf, Unsigned: cfg.Policy != nil, Now: cfg.Now}
 	return p, nil
 }
 
@@ -223,8 +229,8 @@ func addressed(r *http.Request) string {
 	return scheme + r.Host + r.URL.EscapedPath()
 }
 
-// serve is the one way into a handler: whoever gets there is known, and asks for an operation of the table. A preflight alone
-// is of nobody, and asks for nothing.
+// serve is the one way into a handler: whoever gets there is known, or permitted to be nobody, and asks for an operation of the table that
+// is permitted. A preflight alone is not asked about: it is of nobody, and does nothing.
 func (p *Proxy) serve(q *request, r *http.Request) error {
 	path := r.URL.Path
 	if r.Method == http.MethodOptions {
@@ -247,6 +253,9 @@ func (p *Proxy) serve(q *request, r *http.Request) error {
 	}
 	q.secure = r.TLS != nil || p.cfg.Secure != nil && p.cfg.Secure(r)
 	if q.customer, err = readCustomerKey(q.header, encryptionHeader, q.secure); err != nil {
+		return err
+	}
+	if err := p.authorize(q); err != nil {
 		return err
 	}
 	if q.body != nil && q.body.Chunked() && q.op.name != "PutObject" && q.op.name != "UploadPart" {

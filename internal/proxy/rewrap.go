@@ -48,7 +48,7 @@ const rewrapWorkers = 8
 // It fails when the listing does. An object that could not be wrapped is logged and counted.
 func (p *Proxy) Rewrap(ctx context.Context, w Rewrapping) (Rewrapped, error) {
 	var sum Rewrapped
-	own := &request{ctx: ctx, acting: "sseproxy rewrap", target: target{bucket: w.Bucket}, upstream: new(atomic.Int64), cors: new(corsHeaders), header: make(http.Header)}
+	own := &request{ctx: ctx, identity: operator, acting: "sseproxy rewrap", target: target{bucket: w.Bucket}, upstream: new(atomic.Int64), cors: new(corsHeaders), header: make(http.Header)}
 	// XML has no form for some characters that keys may have, so the store is to encode them.
 	query := url.Values{"list-type": {"2"}, "prefix": {w.Prefix}, "start-after": {w.After}, "encoding-type": {"url"}}
 	for {

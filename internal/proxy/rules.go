@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -72,11 +71,7 @@ func (p *Proxy) rule(t target) *Rule {
 
 // checkFolded refuses to make an object under one rule where a store that cleans paths would keep it under the name of another.
 func (p *Proxy) checkFolded(t target) error {
-	folded := strings.TrimPrefix(path.Clean("/"+t.key), "/")
-	if strings.HasSuffix(t.key, "/") {
-		folded += "/"
-	}
-	if p.rule(target{t.bucket, folded}) != p.rule(t) {
+	if p.rule(target{t.bucket, folded(t.key)}) != p.rule(t) {
 		return newError("AccessDenied", "The operator's rule for this key is another one when the key is read as a path.")
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
 	"github.com/sseproxy/sseproxy/internal/envelope"
+	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
 // An upload's state is what a replica must know to seal its parts, and what S3 gives back to nobody before the upload is
@@ -82,7 +83,7 @@ func newUploadCache() *uploadCache {
 // internal returns a request of the proxy's own on behalf of q, that may run beside it.
 func (q *request) internal(ctx context.Context, t target) *request {
 	return &request{
-		ctx: ctx, identity: q.identity, client: q.client, acting: q.acts(), target: t, id: q.id, header: q.header,
+		ctx: ctx, identity: q.identity, client: q.client, secure: q.secure, acting: q.acts(), target: t, id: q.id, header: q.header,
 		upstream: q.upstream, cors: q.cors,
 	}
 }
@@ -134,7 +135,7 @@ func (p *Proxy) openUpload(q *request) (*upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, u.dek, _, err = p.unwrap(q, u.state.Envelope); err != nil {
+	if _, u.dek, _, err = p.unwrap(q, u.state.Envelope, policy.Encrypt); err != nil {
 		return nil, uploadKeyFailure(err)
 	}
 	return u, nil
@@ -159,7 +160,7 @@ func (p *Proxy) trailerKey(q *request, u *upload) (key envelope.TrailerKey, err 
 	if u.envelope.Mode == envelope.ModeCustomer && q.customer == nil && len(u.state.TrailerKey) == len(key) {
 		return envelope.TrailerKey(u.state.TrailerKey), nil
 	}
-	_, dek, _, err := p.unwrap(q, u.state.Envelope)
+	_, dek, _, err := p.unwrap(q, u.state.Envelope, policy.Encrypt)
 	if err != nil {
 		return key, uploadKeyFailure(err)
 	}
