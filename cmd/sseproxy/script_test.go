@@ -132,6 +132,7 @@ func serving(ts *testscript.TestScript, _ bool, args []string) {
 type servingLine struct {
 	Listen      string `json:"listen"`
 	AdminListen string `json:"admin_listen"`
+	Credentials string `json:"credentials"` // where they are to be had
 }
 
 var servingForm = regexp.MustCompile(`(?m)^.*"msg":"serving".*\n`)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -25,6 +26,7 @@ import (
 	"github.com/sseproxy/sseproxy/internal/config"
 	"github.com/sseproxy/sseproxy/internal/keys"
 	"github.com/sseproxy/sseproxy/internal/proxy"
+	"github.com/sseproxy/sseproxy/internal/session"
 )
 
 const (
@@ -74,14 +76,17 @@ type server struct {
 	proxy    *proxy.Proxy
 	provider keys.Provider
 	heard    atomic.Pointer[time.Time] // when the provider last vouched for the key for new objects
-	clients  net.Listener
-	admin    net.Listener // nil: off
+	sessions *session.Issuer           // nil: none
+
+	clients     net.Listener
+	admin       net.Listener // nil: off
+	credentials net.Listener // nil: no sessions
 
 	certificate *certificate // nil: clients speak http
 }
 
-// newProxy builds the handler and all that it needs.
-func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.Proxy, keys.Provider, error) {
+// newProxy builds the handler and all that it needs. sessions may be nil.
+func newProxy(ctx context.Context, cfg config.Config, sessions *session.Issuer, log *zap.Logger) (*proxy.Proxy, keys.Provider, error) {
 	provider, err := newProvider(ctx, cfg, log)
 	if err != nil {
 		return nil, nil, err
@@ -105,9 +110,13 @@ func newProxy(ctx context.Context, cfg config.Config, log *zap.Logger) (*proxy.P
 	if err != nil {
 		return nil, nil, err
 	}
+	var sessionSecret func(accessKeyID, token string) (string, error)
+	if sessions != nil {
+		sessionSecret = sessions.Secret
+	}
 	p, err := proxy.New(proxy.Config{
 		Upstream: cfg.Upstream, Region: cfg.Region, UpstreamRegion: cfg.UpstreamRegion, Domains: cfg.Domains,
-		Identities: identities(cfg), Policy: cfg.Policy, Credentials: upstream, Transport: newTransport(roots),
+		Identities: identities(cfg), SessionSecret: sessionSecret, Session: proxy.Identity{Name: cfg.CredentialsIdentity}, Policy: cfg.Policy, Credentials: upstream, Transport: newTransport(roots),
 		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys, Rules: rules(cfg), Secure: isSecure(cfg.Fronts),
 		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), MinPartSize: cfg.UpstreamMinPartSize, Log: log,
 		Audit: audit, AuditRequired: cfg.AuditRequired == "on",
@@ -124,17 +133,37 @@ func loadProxy(ctx context.Context, std stdio) (*proxy.Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: the configuration is not complete:\n%w", errUsage, err)
 	}
-	p, _, err := newProxy(ctx, cfg, loggerTo(std.err, cfg.LogLevel))
+	nobody, err := session.NewIssuer(rand.Text(), time.Now) // such a command serves none of the clients
+	if err != nil {
+		return nil, err
+	}
+	p, _, err := newProxy(ctx, cfg, nobody, loggerTo(std.err, cfg.LogLevel))
 	return p, err
+}
+
+// newSessions returns who issues credentials to the app beside the proxy; nil if nobody does.
+func newSessions(cfg config.Config) (*session.Issuer, error) {
+	if cfg.CredentialsListen == "" {
+		return nil, nil
+	}
+	token, err := session.ReadToken(cfg.CredentialsTokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("token for session credentials: %w", err)
+	}
+	return session.NewIssuer(token, time.Now)
 }
 
 // newServer builds everything and listens, but serves nothing yet.
 func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server, error) {
-	p, provider, err := newProxy(ctx, cfg, log)
+	sessions, err := newSessions(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cfg: cfg, log: log, proxy: p, provider: provider}
+	p, provider, err := newProxy(ctx, cfg, sessions, log)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{cfg: cfg, log: log, proxy: p, provider: provider, sessions: sessions}
 	s.heard.Store(new(time.Now()))
 	if cfg.TLSCert != "" {
 		if s.certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, func(err error) {
@@ -143,15 +172,33 @@ func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 			return nil, err
 		}
 	}
-	if s.clients, err = listen(ctx, cfg.Listen); err != nil {
-		return nil, err
-	}
-	if cfg.AdminListen != "off" {
-		if s.admin, err = listen(ctx, cfg.AdminListen); err != nil {
-			return nil, errors.Join(err, s.clients.Close())
+	for _, l := range []struct {
+		at      *net.Listener
+		address string
+		wanted  bool
+	}{
+		{&s.clients, cfg.Listen, true},
+		{&s.admin, cfg.AdminListen, cfg.AdminListen != "off"},
+		{&s.credentials, cfg.CredentialsListen, sessions != nil},
+	} {
+		if !l.wanted {
+			continue
+		}
+		if *l.at, err = listen(ctx, l.address); err != nil {
+			return nil, errors.Join(err, s.close())
 		}
 	}
 	return s, nil
+}
+
+// close ends the listeners of a server that does not run.
+func (s *server) close() (err error) {
+	for _, l := range []net.Listener{s.clients, s.admin, s.credentials} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	return err
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
@@ -275,7 +322,7 @@ func (s *server) run(ctx context.Context) error {
 		Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaders,
 		DisableGeneralOptionsHandler: true, ErrorLog: zap.NewStdLog(s.log),
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() {
 		if s.certificate != nil {
 			clients.TLSConfig = s.certificate.config()
@@ -284,14 +331,22 @@ func (s *server) run(ctx context.Context) error {
 		}
 		failed <- clients.Serve(s.clients)
 	}()
-	var admin *http.Server
-	adminAddress := "off"
+	adminAddress, aside := "off", []*http.Server{}
+	serve := func(l net.Listener, h http.Handler) {
+		one := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: zap.NewStdLog(s.log)}
+		aside = append(aside, one)
+		go func() { failed <- one.Serve(l) }()
+	}
 	if s.admin != nil {
 		adminAddress = s.admin.Addr().String()
-		admin = &http.Server{Handler: s.adminHandler(ctx), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
-		go func() { failed <- admin.Serve(s.admin) }()
+		serve(s.admin, s.adminHandler(ctx))
 	}
-	s.log.Info("serving", zap.String("listen", s.clients.Addr().String()), zap.String("admin_listen", adminAddress),
+	credentialsURI := "off"
+	if s.credentials != nil {
+		credentialsURI = "http://" + s.credentials.Addr().String() + session.Path
+		serve(s.credentials, s.sessions)
+	}
+	s.log.Info("serving", zap.String("listen", s.clients.Addr().String()), zap.String("admin_listen", adminAddress), zap.String("credentials", credentialsURI),
 		zap.String("upstream", s.cfg.Upstream.String()), zap.String("key", s.cfg.Key),
 		zap.Bool("tls", s.cfg.TLSCert != ""), zap.Bool("plaintext_reads", s.cfg.AllowPlaintext()))
 	select {
@@ -306,8 +361,8 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("draining: requests were cut off: %w", err), clients.Close())
 	}
-	if admin != nil {
-		err = errors.Join(err, admin.Close())
+	for _, one := range aside {
+		err = errors.Join(err, one.Close())
 	}
 	return err
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/sseproxy/sseproxy/internal/testbed"
@@ -341,6 +342,51 @@ func wait(t *testing.T, what string, happened func() bool) {
 	for deadline := time.Now().Add(20 * time.Second); !happened(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no sign of %s", what)
+		}
+	}
+}
+
+// TestCredentials: an app with nothing but two variables in its environment gets credentials from the proxy beside it. Those that it has go on when
+// the proxy starts again with the same file; one with another file does not know them.
+func TestCredentials(t *testing.T) {
+	testbed.ClearAWSEnv(t)
+	token := filepath.Join(t.TempDir(), "token")
+	sidecar := func(listen, token string) *process {
+		return startServe(t, "SSEPROXY_ACCESS_KEY_ID=", "SSEPROXY_SECRET_ACCESS_KEY=", "SSEPROXY_LISTEN="+listen,
+			"SSEPROXY_CREDENTIALS_LISTEN=127.0.0.1:0", "SSEPROXY_CREDENTIALS_TOKEN_FILE="+token)
+	}
+	p := sidecar("127.0.0.1:0", token)
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", p.Credentials)
+	t.Setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token)
+	t.Setenv("AWS_REGION", "us-east-1")
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	client := s3.NewFromConfig(testbed.Must(awsconfig.LoadDefaultConfig(t.Context()))(t), func(o *s3.Options) {
+		o.BaseEndpoint, o.RetryMaxAttempts = aws.String("http://"+p.Listen), 1
+	})
+	put := func(p *process) error {
+		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &p.bucket, Key: aws.String("key"), Body: strings.NewReader("body")})
+		return err
+	}
+	if err := put(p); err != nil {
+		t.Fatal(err)
+	}
+	signed := testbed.Must(s3.NewPresignClient(client).PresignGetObject(t.Context(), &s3.GetObjectInput{Bucket: &p.bucket, Key: aws.String("key")}))(t)
+	resp := testbed.Must(testbed.HTTPClient(t).Get(signed.URL))(t)
+	if got := testbed.ReadBody(t, resp.Body); string(got) != "body" {
+		t.Errorf("presigned: %s %s", resp.Status, got)
+	}
+	if log := string(testbed.Must(os.ReadFile(p.log))(t)); !strings.Contains(log, `"identity":"app"`) || strings.Contains(log, string(testbed.Must(os.ReadFile(token))(t))) {
+		t.Errorf("logged %s", log)
+	}
+	for name, file := range map[string]string{"the same file": token, "another file": filepath.Join(t.TempDir(), "token")} {
+		p.terminate(t)
+		if err := p.cmd.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		p = sidecar(p.Listen, file)
+		if err := put(p); (err == nil) != (file == token) || err != nil && !strings.Contains(err.Error(), "InvalidToken") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

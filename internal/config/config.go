@@ -38,12 +38,16 @@ type Config struct {
 	UpstreamCA              string   `env:"SSEPROXY_UPSTREAM_CA" help:"file with authorities to trust for the store's certificate besides the system's, PEM"`
 	UpstreamMinPartSize     int64    `env:"SSEPROXY_UPSTREAM_MIN_PART_SIZE" envDefault:"5242880" help:"least size in bytes that the store takes of a part that is not the last"`
 
-	AccessKeyID     string   `env:"SSEPROXY_ACCESS_KEY_ID" help:"credentials of the one client"`
-	SecretAccessKey string   `env:"SSEPROXY_SECRET_ACCESS_KEY" help:"their secret"`
-	IdentitiesFile  string   `env:"SSEPROXY_IDENTITIES" help:"file with several clients, instead: see docs/configuration.md"`
-	PolicyFile      string   `env:"SSEPROXY_POLICY" help:"file with Cedar policies that say which client may do what, and what those may who sign nothing: see docs/policy.md; without it each client may do everything"`
-	TrustedFronts   []string `env:"SSEPROXY_TRUSTED_FRONTS" help:"addresses (CIDR) of what ends TLS for clients, separated by commas; its X-Forwarded-Proto is believed, so that SSE-C works behind it"`
-	Domains         []string `env:"SSEPROXY_DOMAIN" help:"hosts below which buckets are addressed as bucket.host, separated by commas"`
+	AccessKeyID          string `env:"SSEPROXY_ACCESS_KEY_ID" help:"credentials of the one client"`
+	SecretAccessKey      string `env:"SSEPROXY_SECRET_ACCESS_KEY" help:"their secret"`
+	IdentitiesFile       string `env:"SSEPROXY_IDENTITIES" help:"file with several clients, instead: see docs/configuration.md"`
+	CredentialsListen    string `env:"SSEPROXY_CREDENTIALS_LISTEN" help:"loopback address, such as 127.0.0.1:8082, where an app beside the proxy gets credentials for an hour by the AWS container-credentials protocol: see docs/sidecar.md"`
+	CredentialsTokenFile string `env:"SSEPROXY_CREDENTIALS_TOKEN_FILE" help:"file with the token that the app shows for them; made if there is none; required with the address"`
+	CredentialsIdentity  string `env:"SSEPROXY_CREDENTIALS_IDENTITY" envDefault:"app" help:"name of who signs with them, in logs and to the policy"`
+
+	PolicyFile    string   `env:"SSEPROXY_POLICY" help:"file with Cedar policies that say which client may do what, and what those may who sign nothing: see docs/policy.md; without it each client may do everything"`
+	TrustedFronts []string `env:"SSEPROXY_TRUSTED_FRONTS" help:"addresses (CIDR) of what ends TLS for clients, separated by commas; its X-Forwarded-Proto is believed, so that SSE-C works behind it"`
+	Domains       []string `env:"SSEPROXY_DOMAIN" help:"hosts below which buckets are addressed as bucket.host, separated by commas"`
 
 	KeyProvider    string        `env:"SSEPROXY_KEY_PROVIDER" envDefault:"local" help:"who keeps the keys: local (a keyring file), awskms (AWS KMS) or vault (Transit of HashiCorp Vault or OpenBao): see docs/keys.md"`
 	Keyring        string        `env:"SSEPROXY_KEYRING" help:"keyring file of the key provider local; required for it"`
@@ -204,8 +208,11 @@ func (c Config) check(unparsed map[string]bool) []error {
 	refuse((c.UpstreamAccessKeyID == "") != (c.UpstreamSecretAccessKey == ""),
 		"SSEPROXY_UPSTREAM_ACCESS_KEY_ID", "and SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY go together")
 	refuse((c.AccessKeyID == "") != (c.SecretAccessKey == ""), "SSEPROXY_ACCESS_KEY_ID", "and SSEPROXY_SECRET_ACCESS_KEY go together")
-	refuse((c.AccessKeyID == "") == (c.IdentitiesFile == ""),
-		"SSEPROXY_ACCESS_KEY_ID", "or SSEPROXY_IDENTITIES, one of them and not both, must say who the clients are")
+	refuse(c.AccessKeyID != "" && c.IdentitiesFile != "" || c.AccessKeyID == "" && c.IdentitiesFile == "" && c.CredentialsListen == "",
+		"SSEPROXY_ACCESS_KEY_ID", "or SSEPROXY_IDENTITIES, one of them and not both, or SSEPROXY_CREDENTIALS_LISTEN must say who the clients are")
+	refuse(c.CredentialsListen != "" && !loopback(c.CredentialsListen), "SSEPROXY_CREDENTIALS_LISTEN", "must be a loopback address and port, such as 127.0.0.1:8082")
+	refuse((c.CredentialsListen == "") != (c.CredentialsTokenFile == ""), "SSEPROXY_CREDENTIALS_LISTEN", "and SSEPROXY_CREDENTIALS_TOKEN_FILE go together")
+	refuse(c.CredentialsIdentity == "", "SSEPROXY_CREDENTIALS_IDENTITY", "must not be empty")
 	refuse(!address(c.Listen), "SSEPROXY_LISTEN", "must be of the form :8080 or host:8080")
 	refuse(c.AdminListen != "off" && !address(c.AdminListen), "SSEPROXY_ADMIN_LISTEN", "must be of the form :8081 or host:8081, or off")
 	refuse(!all([]string{c.Region}, region), "SSEPROXY_REGION", "must be letters, digits and dashes")
@@ -295,6 +302,12 @@ func address(s string) bool {
 	_, port, err := net.SplitHostPort(s)
 	n, portErr := strconv.ParseUint(port, 10, 16)
 	return err == nil && portErr == nil && n <= 65535
+}
+
+// loopback reports whether something can listen there whom other machines do not reach.
+func loopback(s string) bool {
+	a, err := netip.ParseAddrPort(s)
+	return err == nil && a.Addr().IsLoopback()
 }
 
 func all(list []string, form *regexp.Regexp) bool {

@@ -45,7 +45,8 @@ func defaults() config.Config {
 		Upstream: &url.URL{Scheme: "https", Host: "store.example:9000"}, Region: "us-east-1",
 		UpstreamMinPartSize: 5 << 20,
 		AccessKeyID:         "app", SecretAccessKey: "secret-of-app",
-		KeyProvider: "local", Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, KeyCacheGrace: 24 * time.Hour,
+		CredentialsIdentity: "app",
+		KeyProvider:         "local", Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, KeyCacheGrace: 24 * time.Hour,
 		VaultMount: "transit", VaultAuth: "token", PlaintextReads: "deny", Strict: "off",
 		Audit: "off", AuditRequired: "off", AuditFileSize: 100 << 20, DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
 		Identities: []config.Identity{{Name: "app", AccessKeyID: "app", SecretAccessKey: "secret-of-app"}},
@@ -81,6 +82,14 @@ SSEPROXY_LOG_LEVEL=error
 			c.UpstreamAccessKeyID, c.UpstreamSecretAccessKey = "proxy", "secret-of-proxy"
 			c.Domains, c.Key, c.ReadKeys = []string{"s3.example", "s3"}, "new", []string{"default", "older"}
 			c.KeyCacheTTL, c.PlaintextReads, c.DrainTimeout, c.LogLevel = 24*time.Hour, "allow", 0, zapcore.ErrorLevel
+		}},
+		"a sidecar": {strings.NewReplacer("SSEPROXY_ACCESS_KEY_ID=", "#=", "SSEPROXY_SECRET_ACCESS_KEY=", "#=").Replace(complete) + `
+SSEPROXY_CREDENTIALS_LISTEN=[::1]:8082
+SSEPROXY_CREDENTIALS_TOKEN_FILE=/run/sseproxy/token
+SSEPROXY_CREDENTIALS_IDENTITY=pod
+`, func(c *config.Config) {
+			c.AccessKeyID, c.SecretAccessKey, c.Identities = "", "", nil
+			c.CredentialsListen, c.CredentialsTokenFile, c.CredentialsIdentity = "[::1]:8082", "/run/sseproxy/token", "pod"
 		}},
 		// Templates leave variables empty.
 		"awskms": {withProvider + `
@@ -170,9 +179,14 @@ SSEPROXY_UPSTREAM_REGION must be letters, digits and dashes
 SSEPROXY_KEY must be a key id, with no spaces
 SSEPROXY_READ_KEYS must be key ids separated by commas, with no spaces
 SSEPROXY_TRUSTED_FRONTS must be networks such as 10.0.0.0/8, separated by commas, with no spaces`},
+		"credentials for other machines": {complete + `
+SSEPROXY_CREDENTIALS_LISTEN=0.0.0.0:8082
+`, `
+SSEPROXY_CREDENTIALS_LISTEN must be a loopback address and port, such as 127.0.0.1:8082
+SSEPROXY_CREDENTIALS_LISTEN and SSEPROXY_CREDENTIALS_TOKEN_FILE go together`},
 		"nothing": {"", `
 SSEPROXY_UPSTREAM is required: the store's endpoint, such as https://s3.eu-central-1.amazonaws.com
-SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, must say who the clients are
+SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, or SSEPROXY_CREDENTIALS_LISTEN must say who the clients are
 SSEPROXY_KEYRING is required: make a file with "sseproxy keys create --key default --keyring FILE"`},
 		"all at once": {`
 SSEPROXY_UPSTREAM=store.example
@@ -199,7 +213,7 @@ SSEPROXY_UPSTREEM is not a variable of sseproxy
 SSEPROXY_TLS_CERT and SSEPROXY_TLS_KEY go together
 SSEPROXY_UPSTREAM_ACCESS_KEY_ID and SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY go together
 SSEPROXY_ACCESS_KEY_ID and SSEPROXY_SECRET_ACCESS_KEY go together
-SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, must say who the clients are
+SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, or SSEPROXY_CREDENTIALS_LISTEN must say who the clients are
 SSEPROXY_DOMAIN must be host names without port, separated by commas, with no spaces
 SSEPROXY_KEYRING is required: make a file with "sseproxy keys create --key default --keyring FILE"
 SSEPROXY_READ_KEYS must be key ids separated by commas, with no spaces

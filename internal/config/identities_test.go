@@ -104,7 +104,7 @@ func edited(old, replacement string) string {
 func TestIdentitiesAndVariables(t *testing.T) {
 	environ, path := withIdentities(t, `{}`, 0o600)
 	wantProblems(t, append(environ, "SSEPROXY_ACCESS_KEY_ID=app", "SSEPROXY_SECRET_ACCESS_KEY=secret-of-app", "SSEPROXY_KEYRING="), `
-SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, must say who the clients are
+SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, or SSEPROXY_CREDENTIALS_LISTEN must say who the clients are
 SSEPROXY_KEYRING is required: make a file with "sseproxy keys create --key default --keyring FILE"
 identities file `+path+`: it has no identities`)
 	none := filepath.Join(t.TempDir(), "none")

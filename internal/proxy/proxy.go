@@ -41,6 +41,11 @@ type Config struct {
 	Domains []string
 	// Identities are the clients.
 	Identities []Identity
+	// SessionSecret returns the secret access key that goes with an access key ID and a session token: see sigv4.Verifier. Those who sign with
+	// it are Session. nil knows no sessions.
+	SessionSecret func(accessKeyID, token string) (secret string, err error)
+	// Session is whoever signs with credentials of a session; it has none of its own.
+	Session Identity
 	// Policy says what they may do, and what those may who sign nothing. nil lets each of Identities do everything, and nobody else
 	// anything.
 	Policy *policy.Set
@@ -137,8 +142,11 @@ func New(cfg Config) (*Proxy, error) {
 		}
 		p.identities[id.AccessKeyID] = &id
 	}
-	if len(p.identities) == 0 {
+	if len(p.identities) == 0 && cfg.SessionSecret == nil {
 		return nil, errors.New("no identity: nobody could sign a request")
+	}
+	if cfg.SessionSecret != nil && cfg.Session.Name == "" {
+		return nil, errors.New("who signs with a session's credentials has no name")
 	}
 	if cfg.Keys == nil || cfg.KeyID == "" {
 		return nil, errors.New("no key for new objects")
@@ -153,12 +161,28 @@ func New(cfg Config) (*Proxy, error) {
 	return p, nil
 }
 
-func (p *Proxy) secret(accessKeyID string) (string, bool) {
+// secret is for sigv4.Verifier.
+func (p *Proxy) secret(accessKeyID, token string) (string, error) {
 	id := p.identities[accessKeyID]
-	if id == nil {
-		return "", false
+	switch {
+	case id != nil && token == "":
+		return id.SecretAccessKey, nil
+	case id != nil || token != "" && p.cfg.SessionSecret == nil:
+		return "", sigv4.ErrToken
+	case token != "":
+		return p.cfg.SessionSecret(accessKeyID, token)
 	}
-	return id.SecretAccessKey, true
+	return "", errUnknownKey
+}
+
+var errUnknownKey = errors.New("no identity has this access key id")
+
+// identify returns whose access key ID a verified request has; nobody's if it has none.
+func (p *Proxy) identify(accessKeyID string) *Identity {
+	if id := p.identities[accessKeyID]; id != nil || accessKeyID == "" {
+		return id
+	}
+	return &p.cfg.Session
 }
 
 // bucketOf returns the bucket that a request to host and path is for, if it is for one and no object.
@@ -242,7 +266,7 @@ func (p *Proxy) serve(q *request, r *http.Request) error {
 		}
 		path, q.query, q.header, q.body = verified.Path, verified.Query, verified.Header, verified.Body
 		q.form = verified.Form
-		q.identity = p.identities[verified.AccessKeyID]
+		q.identity = p.identify(verified.AccessKeyID)
 	}
 	var err error
 	if q.target, err = parseTarget(r.Host, path, p.cfg.Domains); err != nil {

@@ -215,7 +215,7 @@ func (f *postForm) signature() (signature, error) {
 	switch {
 	case has("awsaccesskeyid") || has("signature"):
 		return s, errVersion2
-	case has("x-amz-security-token") || has("x-amz-s3session-token"):
+	case has("x-amz-s3session-token"):
 		return s, errToken
 	case !slices.ContainsFunc(formAuth, has):
 		return s, newError("AccessDenied", "Access Denied")
@@ -238,7 +238,7 @@ func (f *postForm) signature() (signature, error) {
 	if s.time, err = parseISO(date); err != nil {
 		return s, invalidArgument("X-Amz-Date must be formated via ISO8601 Long format", "X-Amz-Date", date)
 	}
-	s.hex = f.fields["x-amz-signature"]
+	s.hex, s.token = f.fields["x-amz-signature"], f.fields["x-amz-security-token"]
 	return s.parseCredential(f.fields["x-amz-credential"])
 }
 

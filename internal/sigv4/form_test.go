@@ -168,7 +168,7 @@ func TestPublishedForm(t *testing.T) {
 			v.Now = func() time.Time { return time.Date(2015, 12, 30, 12, 0, 0, 0, time.UTC) }
 		},
 		"other bucket":   func(v *sigv4.Verifier) { v.Bucket = func(string, string) string { return "sigv4examplebucke" } },
-		"other identity": func(v *sigv4.Verifier) { v.Secret = func(string) (string, bool) { return "other", true } },
+		"other identity": func(v *sigv4.Verifier) { v.Secret = func(string, string) (string, error) { return "other", nil } },
 		"other region":   func(v *sigv4.Verifier) { v.Region = "us-west-1" },
 		"no buckets":     func(v *sigv4.Verifier) { v.Bucket = nil },
 	} {
@@ -223,6 +223,8 @@ func TestFormRefused(t *testing.T) {
 		{"version 2", "InvalidRequest", nothing.with("AWSAccessKeyId", accessKeyID).with("policy", good.get("policy")).with("signature", "c2ln").message()},
 		{"version 2 as well", "InvalidRequest", good.with("AWSAccessKeyId", accessKeyID).message()},
 		{"session token", "InvalidToken", newForm(`{"x-amz-security-token": "token"}`, field{"x-amz-security-token", "token"}).message()},
+		{"session token that the policy does not name", "AccessDenied", newForm("").with("x-amz-security-token", "session").message()},
+		{"session that is over", "ExpiredToken", newForm(`{"x-amz-security-token": "over"}`, field{"x-amz-security-token", "over"}).message()},
 		{"other algorithm", argument, good.with("X-Amz-Algorithm", "AWS4-HMAC-SHA512").message()},
 		{"version 4A", argument, good.with("X-Amz-Algorithm", "AWS4-ECDSA-P256-SHA256").message()},
 		{"other key id", "InvalidAccessKeyId", good.with("X-Amz-Credential", "AKIAOTHER/"+scope).message()},

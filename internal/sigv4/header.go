@@ -12,7 +12,7 @@ import (
 // signatureHeaders are spent when the signature is verified, payloadHeaders
 // when the Body is made. None is the operation's, nor may one be repeated.
 var (
-	signatureHeaders = []string{"Authorization", "X-Amz-Date", "X-Amz-Content-Sha256"}
+	signatureHeaders = []string{"Authorization", "X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Security-Token"}
 	payloadHeaders   = []string{
 		"Content-Length", "Content-Md5", "X-Amz-Decoded-Content-Length", "X-Amz-Sdk-Checksum-Algorithm", "X-Amz-Trailer",
 	}

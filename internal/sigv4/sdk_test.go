@@ -46,7 +46,7 @@ var modes = []string{"http", "https", "http2"}
 func newFront(t *testing.T, mode string) *front {
 	f := new(front)
 	v := &sigv4.Verifier{
-		Secret: func(id string) (string, bool) { return secret, id == accessKeyID },
+		Secret: verifier().Secret,
 		Region: "us-east-1",
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -23,6 +23,7 @@ type signature struct {
 	presigned     bool
 	form          bool // of a form's policy; it signs no headers
 	accessKeyID   string
+	token         string // of a session; empty: a lasting key
 	day, region   string
 	signedHeaders []string // in lower case, ascending
 	hex           string   // 64 lower-case digits
@@ -73,7 +74,6 @@ func parseSignature(h http.Header, t target) (signature, error) {
 	inHeader := h["Authorization"] != nil
 	inQuery := slices.ContainsFunc(queryAuth, func(name string) bool { _, ok := t.amz[name]; return ok })
 	version2 := t.has("AWSAccessKeyId") || t.has("Signature")
-	_, token := t.amz["x-amz-security-token"]
 	_, session := t.amz["x-amz-s3session-token"]
 	switch {
 	case inHeader && (inQuery || version2) || inQuery && version2:
@@ -83,7 +83,7 @@ func parseSignature(h http.Header, t target) (signature, error) {
 		return signature{}, errVersion2
 	case !inHeader && !inQuery:
 		return signature{}, errUnsigned
-	case token || session || h["X-Amz-Security-Token"] != nil || h["X-Amz-S3session-Token"] != nil:
+	case session || h["X-Amz-S3session-Token"] != nil || inQuery && h["X-Amz-Security-Token"] != nil:
 		return signature{}, errToken
 	case inQuery:
 		return parsePresigned(t.amz)
@@ -126,6 +126,7 @@ func parseAuthorization(authorization string, h http.Header) (signature, error) 
 	if s.time, err = headerTime(h); err != nil {
 		return s, err
 	}
+	s.token = h.Get("X-Amz-Security-Token")
 	return s.parse(parts["Credential"], parts["SignedHeaders"], parts["Signature"])
 }
 
@@ -162,7 +163,7 @@ func parsePresigned(params map[string]string) (signature, error) {
 		return fail("X-Amz-Expires must be less than a week (in seconds); that is, " +
 			"the given X-Amz-Expires must be less than 604800 seconds")
 	}
-	s.expires = time.Duration(seconds) * time.Second
+	s.expires, s.token = time.Duration(seconds)*time.Second, params["x-amz-security-token"]
 	return s.parse(params["x-amz-credential"], params["x-amz-signedheaders"], params["x-amz-signature"])
 }
 

@@ -31,7 +31,17 @@ var now = time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
 
 func verifier() *sigv4.Verifier {
 	return &sigv4.Verifier{
-		Secret: func(id string) (string, bool) { return secret, id == accessKeyID },
+		Secret: func(id, token string) (string, error) {
+			switch {
+			case id != accessKeyID:
+				return "", errors.New("unknown")
+			case token == "over":
+				return "", sigv4.ErrExpiredToken
+			case token != "" && token != "session":
+				return "", sigv4.ErrToken
+			}
+			return secret, nil
+		},
 		Region: "us-east-1",
 		Now:    func() time.Time { return now },
 	}

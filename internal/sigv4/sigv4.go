@@ -105,7 +105,7 @@
 //
 // # What is refused
 //
-// Signature versions 2 and 4A, session tokens, S3 Express sessions, more than
+// Signature versions 2 and 4A, S3 Express sessions, more than
 // one way of authentication in a request, and everything that is malformed,
 // ambiguous or unknown.
 //
@@ -132,9 +132,11 @@ const (
 // A Verifier verifies requests. Its methods may be called concurrently if its
 // functions may.
 type Verifier struct {
-	// Secret returns the secret access key that belongs to an access key ID. An
-	// empty one is none. Where FIPS 140-3 is enforced it must have 10 bytes or more.
-	Secret func(accessKeyID string) (secret string, ok bool)
+	// Secret returns the secret access key that belongs to an access key ID and,
+	// if it is for a session alone, to the session's token. The error may be
+	// ErrToken or ErrExpiredToken; any other, or an empty secret, is that there is no such key.
+	// Where FIPS 140-3 is enforced a secret must have 10 bytes or more.
+	Secret func(accessKeyID, token string) (secret string, err error)
 	// Region is the region that clients must sign for. If empty, any is
 	// accepted.
 	Region string
@@ -263,10 +265,21 @@ func newRequest(r *http.Request, t target, header http.Header, payload string, s
 	}, nil
 }
 
+// What can be wrong with a session.
+var (
+	ErrToken        = errors.New("the session token does not belong to the access key ID")
+	ErrExpiredToken = errors.New("the session token has expired")
+)
+
 // signingKey returns the key that a signature must have been made with.
 func (v *Verifier) signingKey(s signature) ([]byte, error) {
-	secret, ok := v.Secret(s.accessKeyID)
-	if !ok || secret == "" {
+	secret, err := v.Secret(s.accessKeyID, s.token)
+	switch {
+	case errors.Is(err, ErrToken):
+		return nil, errToken
+	case errors.Is(err, ErrExpiredToken):
+		return nil, newError("ExpiredToken", "The provided token has expired.")
+	case err != nil || secret == "":
 		return nil, newError("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
 			Field{"AWSAccessKeyId", s.accessKeyID})
 	}

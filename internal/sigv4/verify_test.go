@@ -63,7 +63,12 @@ func TestRefused(t *testing.T) {
 		{"header and version 2 query", "InvalidArgument", get("/key?Signature=c2ln").signed(emptySHA256)},
 		{"query of both versions", "InvalidArgument", get("/key?AWSAccessKeyId=AKID").presigned("60")},
 		{"session token", "InvalidToken", get("/key").with("X-Amz-Security-Token", "token").signed(emptySHA256)},
-		{"unsigned session token", "InvalidToken", signedGet.with("X-Amz-Security-Token", "token")},
+		{"unsigned session token", "AccessDenied", signedGet.with("X-Amz-Security-Token", "session")},
+		{"unsigned token of a presigned one", "InvalidToken", presignedGet.with("X-Amz-Security-Token", "session")},
+		{"session token taken away", "SignatureDoesNotMatch", get("/key").with("X-Amz-Security-Token", "session").signed(emptySHA256).with("X-Amz-Security-Token", "")},
+		{"session that is over", "ExpiredToken", get("/key").with("X-Amz-Security-Token", "over").signed(emptySHA256)},
+		{"presigned session that is over", "ExpiredToken", get("/key").presigned("60", "X-Amz-Security-Token=over")},
+		{"session token put in place of another", "SignatureDoesNotMatch", retarget(get("/key").presigned("60", "X-Amz-Security-Token=other"), "=other", "=session")},
 		{"presigned session token", "InvalidToken", get("/key").presigned("60", "X-Amz-Security-Token=token")},
 		{"express session", "InvalidToken", get("/key").with("X-Amz-S3session-Token", "token").signed(emptySHA256)},
 		{"express service", "AuthorizationHeaderMalformed", rescope(signedGet, "/s3/", "/s3express/")},
@@ -285,7 +290,7 @@ func TestAnyRegion(t *testing.T) {
 // A key without a secret is not one that anybody could sign with.
 func TestEmptySecret(t *testing.T) {
 	v := verifier()
-	v.Secret = func(string) (string, bool) { return "", true }
+	v.Secret = func(string, string) (string, error) { return "", nil }
 	r, err := get("/key").signed(emptySHA256).receive()
 	if err != nil {
 		t.Fatal(err)
@@ -297,7 +302,12 @@ func TestEmptySecret(t *testing.T) {
 // Access key IDs of other stores contain slashes.
 func TestSlashInAccessKey(t *testing.T) {
 	v := verifier()
-	v.Secret = func(id string) (string, bool) { return secret, id == "team/a" }
+	v.Secret = func(id, _ string) (string, error) {
+		if id != "team/a" {
+			return "", errors.New("unknown")
+		}
+		return secret, nil
+	}
 	m := get("/key").signed(emptySHA256)
 	r, err := m.with("Authorization", strings.Replace(m.get("Authorization"), accessKeyID, "team/a", 1)).receive()
 	if err != nil {
@@ -679,5 +689,22 @@ func TestUnsigned(t *testing.T) {
 		if _, payload, err := verify(tt.m, tt.unsigned); code(err) != tt.code {
 			t.Errorf("%s: %q, %v, want %s", name, payload, err, tt.code)
 		}
+	}
+}
+
+// A session's token goes with its access key ID, in a header that is signed, a presigned query or a form, and no further.
+func TestSession(t *testing.T) {
+	for name, m := range map[string]message{
+		"header":    get("/key").with("X-Amz-Security-Token", "session").signed(emptySHA256),
+		"presigned": get("/key").presigned("60", "X-Amz-Security-Token=session"),
+	} {
+		req, _, err := m.verify()
+		if err != nil || req.AccessKeyID != accessKeyID || len(req.Header["X-Amz-Security-Token"]) > 0 || len(req.Query) > 0 {
+			t.Errorf("%s: %+v, %v", name, req, err)
+		}
+	}
+	req, _, err := newForm(`{"x-amz-security-token": "session"}`, field{"x-amz-security-token", "session"}).message().verifyForm()
+	if err != nil || req.AccessKeyID != accessKeyID || len(req.Header["X-Amz-Security-Token"]) > 0 {
+		t.Errorf("form: %+v, %v", req, err)
 	}
 }

@@ -47,6 +47,9 @@ func (f *front) awsEnv() []string {
 		"AWS_ACCESS_KEY_ID=" + f.accessKeyID, "AWS_SECRET_ACCESS_KEY=" + f.secretAccessKey, "AWS_DEFAULT_REGION=" + f.region,
 		"AWS_EC2_METADATA_DISABLED=true",
 	}
+	if f.credentials != "" {
+		env = append(env[2:], "AWS_CONTAINER_CREDENTIALS_FULL_URI="+f.credentials, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="+f.token)
+	}
 	if f.ca != "" {
 		env = append(env, "AWS_CA_BUNDLE="+f.ca)
 	}

@@ -37,6 +37,8 @@ type front struct {
 	region          string
 	bucket          string
 	ca              string // a file with the certificate to trust; empty with http
+	credentials     string // where a sidecar gives credentials; then there is no lasting key
+	token           string // the file with the token for them
 	store           *testbed.S3Store
 }
 
@@ -65,7 +67,7 @@ func crossed(t *testing.T, test func(t *testing.T, f *front)) {
 // direct is a store without a proxy, for comparison.
 func direct(t *testing.T, store *testbed.S3Store) *front {
 	t.Helper()
-	return &front{store.URL, store.AccessKeyID, store.SecretAccessKey, store.Region, testbed.Bucket(t, store), "", store}
+	return &front{url: store.URL, accessKeyID: store.AccessKeyID, secretAccessKey: store.SecretAccessKey, region: store.Region, bucket: testbed.Bucket(t, store), store: store}
 }
 
 // binary is the program, built at first use.
@@ -91,50 +93,73 @@ func sseproxy(t *testing.T) string {
 // newFront starts sseproxy. When the test ends it must drain, whatever the clients have left open.
 func newFront(t *testing.T, store *testbed.S3Store, https bool) *front {
 	t.Helper()
-	program, dir := sseproxy(t), t.TempDir()
 	f := &front{
 		accessKeyID: "AKIDCLIENT", secretAccessKey: "client/secret+key", region: "us-east-1", bucket: testbed.Bucket(t, store), store: store,
 	}
+	scheme, environ := "http://", []string{"SSEPROXY_ACCESS_KEY_ID=" + f.accessKeyID, "SSEPROXY_SECRET_ACCESS_KEY=" + f.secretAccessKey}
+	if https {
+		var cert, key string
+		f.ca, cert, key = newCA(t, t.TempDir())
+		scheme, environ = "https://", append(environ, "SSEPROXY_TLS_CERT="+cert, "SSEPROXY_TLS_KEY="+key)
+	}
+	f.url = scheme + f.serve(t, environ...).Listen
+	return f
+}
+
+// newSidecar starts sseproxy with no clients but the app beside it, which has no secret.
+func newSidecar(t *testing.T, store *testbed.S3Store) *front {
+	t.Helper()
+	f := &front{region: "us-east-1", bucket: testbed.Bucket(t, store), store: store, token: filepath.Join(t.TempDir(), "token")}
+	said := f.serve(t, "SSEPROXY_CREDENTIALS_LISTEN=127.0.0.1:0", "SSEPROXY_CREDENTIALS_TOKEN_FILE="+f.token)
+	f.url, f.credentials = "http://"+said.Listen, said.Credentials
+	f.secretAccessKey = string(testbed.Must(os.ReadFile(f.token))(t)) // all the secret that there is
+	return f
+}
+
+// serve runs the program in front of the store.
+func (f *front) serve(t *testing.T, environ ...string) said {
+	t.Helper()
+	program, dir, store := sseproxy(t), t.TempDir(), f.store
 	keyring := filepath.Join(dir, "keyring.json")
 	if out, err := exec.CommandContext(t.Context(), program, "keys", "create", "--key", "default", "--keyring", keyring).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	cmd := exec.Command(program, "serve")
-	cmd.Env = []string{
+	cmd.Env = append([]string{
 		"SSEPROXY_LISTEN=127.0.0.1:0", "SSEPROXY_ADMIN_LISTEN=off", "SSEPROXY_KEYRING=" + keyring,
-		"SSEPROXY_REGION=" + f.region, "SSEPROXY_ACCESS_KEY_ID=" + f.accessKeyID, "SSEPROXY_SECRET_ACCESS_KEY=" + f.secretAccessKey,
-		"SSEPROXY_UPSTREAM=" + store.URL, "SSEPROXY_UPSTREAM_REGION=" + store.Region,
+		"SSEPROXY_REGION=" + f.region, "SSEPROXY_UPSTREAM=" + store.URL, "SSEPROXY_UPSTREAM_REGION=" + store.Region,
 		"SSEPROXY_UPSTREAM_ACCESS_KEY_ID=" + store.AccessKeyID, "SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY=" + store.SecretAccessKey,
-	}
-	scheme := "http://"
-	if https {
-		var cert, key string
-		f.ca, cert, key = newCA(t, dir)
-		cmd.Env = append(cmd.Env, "SSEPROXY_TLS_CERT="+cert, "SSEPROXY_TLS_KEY="+key)
-		scheme = "https://"
-	}
-	f.url = scheme + start(t, cmd)
-	return f
+	}, environ...)
+	return start(t, cmd)
 }
 
-// start starts a proxy and gives the address that it says it serves. What it warns of is in the log of a failed test.
-func start(t *testing.T, cmd *exec.Cmd) (address string) {
+// said is what a proxy says at its start of where it is.
+type said struct {
+	Listen      string // address for clients
+	Credentials string // URI
+}
+
+// start starts a proxy and waits until it says that it serves. What it warns of is in the log of a failed test.
+func start(t *testing.T, cmd *exec.Cmd) (where said) {
 	t.Helper()
 	stderr := testbed.Must(cmd.StderrPipe())(t)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	var warnings bytes.Buffer
-	serving, ended := make(chan string, 1), make(chan struct{})
+	serving, ended := make(chan said, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			var line struct{ Level, Msg, Listen string }
+			var line struct {
+				Level, Msg string
+				said
+			}
 			if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Level != "info" {
 				fmt.Fprintf(&warnings, "%s\n", lines.Bytes())
 			}
 			if line.Msg == "serving" {
-				serving <- line.Listen
+				serving <- line.said
 			}
 		}
 	}()
@@ -149,13 +174,13 @@ func start(t *testing.T, cmd *exec.Cmd) (address string) {
 		}
 	})
 	select {
-	case address = <-serving:
+	case where = <-serving:
 	case <-ended:
 		t.Fatal("sseproxy does not start")
 	case <-time.After(most):
 		t.Fatal("sseproxy does not serve")
 	}
-	return address
+	return where
 }
 
 // newCA makes an authority and a certificate of this host from it, as files.

@@ -14,6 +14,7 @@ import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore import httpchecksum
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 endpoint, bucket, canary = sys.argv[1:]
@@ -165,7 +166,7 @@ def check_refused_then_body():
     for n in 0, 2**20:
         error("NoSuchBucket", lambda Bucket: s3.put_object(Bucket="no-such-" + bucket, Key="k", Body=io.BytesIO(text(min(n, 9)))))
         put(f"refused/{n}/1", io.BytesIO(text(3000)))
-        signer._credentials = type(good)("AKIDOTHER", "secret-of-other")
+        signer._credentials = Credentials("AKIDOTHER", "secret-of-other")
         error("InvalidAccessKeyId", s3.put_object, Key="k", Body=io.BytesIO(text(n)))
         signer._credentials = good
         put(f"refused/{n}/2", io.BytesIO(text(4000)))
