@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/sseproxy/sseproxy/internal/config"
 	"github.com/sseproxy/sseproxy/internal/keys"
+	"github.com/sseproxy/sseproxy/internal/metrics"
 	"github.com/sseproxy/sseproxy/internal/proxy"
 	"github.com/sseproxy/sseproxy/internal/session"
 )
@@ -71,10 +73,9 @@ func serveUsage(w io.Writer) {
 
 // server is the proxy with its listeners.
 type server struct {
-	cfg      config.Config
-	log      *zap.Logger
-	proxy    *proxy.Proxy
-	provider keys.Provider
+	cfg config.Config
+	log *zap.Logger
+	assembly
 	heard    atomic.Pointer[time.Time] // when the provider last vouched for the key for new objects
 	sessions *session.Issuer           // nil: none
 
@@ -85,49 +86,57 @@ type server struct {
 	certificate *certificate // nil: clients speak http
 }
 
-// newProxy builds the handler and all that it needs. sessions may be nil.
-func newProxy(ctx context.Context, cfg config.Config, sessions *session.Issuer, log *zap.Logger) (*proxy.Proxy, keys.Provider, error) {
-	provider, err := newProvider(ctx, cfg, log)
+// assembly is the handler and what it is made of.
+type assembly struct {
+	proxy    *proxy.Proxy
+	provider keys.Provider
+	metrics  *metrics.Metrics
+}
+
+// assemble builds the handler and all that it needs. sessions may be nil.
+func assemble(ctx context.Context, cfg config.Config, sessions *session.Issuer, log *zap.Logger) (a assembly, err error) {
+	a.provider, err = newProvider(ctx, cfg, log)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
-	if _, err := provider.Check(ctx, cfg.Key); err != nil {
-		return nil, nil, fmt.Errorf("key for new objects: %w", err)
+	if _, err := a.provider.Check(ctx, cfg.Key); err != nil {
+		return a, fmt.Errorf("key for new objects: %w", err)
 	}
-	cache, err := keys.NewCache(keys.CacheConfig{Provider: provider, OpenTTL: cfg.KeyCacheTTL, Grace: grace(cfg)})
+	cache, err := keys.NewCache(keys.CacheConfig{Provider: a.provider, OpenTTL: cfg.KeyCacheTTL, Grace: grace(cfg)})
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
 	audit, err := auditor(cfg)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
 	upstream, err := upstreamCredentials(ctx, cfg)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
 	roots, err := authorities(cfg.UpstreamCA)
 	if err != nil {
-		return nil, nil, err
+		return a, err
 	}
 	var sessionSecret func(accessKeyID, token string) (string, error)
 	if sessions != nil {
 		sessionSecret = sessions.Secret
 	}
-	p, err := proxy.New(proxy.Config{
+	a.metrics = metrics.New(version, &cache.Stats)
+	a.proxy, err = proxy.New(proxy.Config{
 		Upstream: cfg.Upstream, Region: cfg.Region, UpstreamRegion: cfg.UpstreamRegion, Domains: cfg.Domains,
 		Identities: identities(cfg), SessionSecret: sessionSecret, Session: proxy.Identity{Name: cfg.CredentialsIdentity}, Policy: cfg.Policy, Credentials: upstream, Transport: newTransport(roots),
 		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys, Rules: rules(cfg), Secure: isSecure(cfg.Fronts),
 		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), MinPartSize: cfg.UpstreamMinPartSize, Log: log,
-		Audit: audit, AuditRequired: cfg.AuditRequired == "on",
+		Audit: audit, AuditRequired: cfg.AuditRequired == "on", Observer: a.metrics,
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
+		return a, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	return p, provider, nil
+	return a, nil
 }
 
-// loadProxy is newProxy for commands beside "sseproxy serve", in the same environment.
+// loadProxy assembles for commands beside "sseproxy serve", in the same environment.
 func loadProxy(ctx context.Context, std stdio) (*proxy.Proxy, error) {
 	cfg, err := config.Load(std.environ)
 	if err != nil {
@@ -137,8 +146,8 @@ func loadProxy(ctx context.Context, std stdio) (*proxy.Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := newProxy(ctx, cfg, nobody, loggerTo(std.err, cfg.LogLevel))
-	return p, err
+	a, err := assemble(ctx, cfg, nobody, loggerTo(std.err, cfg.LogLevel))
+	return a.proxy, err
 }
 
 // newSessions returns who issues credentials to the app beside the proxy; nil if nobody does.
@@ -159,11 +168,11 @@ func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 	if err != nil {
 		return nil, err
 	}
-	p, provider, err := newProxy(ctx, cfg, sessions, log)
+	parts, err := assemble(ctx, cfg, sessions, log)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{cfg: cfg, log: log, proxy: p, provider: provider, sessions: sessions}
+	s := &server{cfg: cfg, log: log, assembly: parts, sessions: sessions}
 	s.heard.Store(new(time.Now()))
 	if cfg.TLSCert != "" {
 		if s.certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, func(err error) {
@@ -171,6 +180,7 @@ func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 		}); err != nil {
 			return nil, err
 		}
+		s.metrics.CertificateExpiry(s.certificate.expiry)
 	}
 	for _, l := range []struct {
 		at      *net.Listener
@@ -319,7 +329,7 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 // run serves until ctx ends, then drains.
 func (s *server) run(ctx context.Context) error {
 	clients := &http.Server{
-		Handler: s.proxy, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaders,
+		Handler: s.metrics.Count(s.proxy), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaders,
 		DisableGeneralOptionsHandler: true, ErrorLog: zap.NewStdLog(s.log),
 	}
 	failed := make(chan error, 3)
@@ -367,7 +377,7 @@ func (s *server) run(ctx context.Context) error {
 	return err
 }
 
-// adminHandler answers the probes of an orchestrator. Once ctx has ended it is not ready, so that no new work comes.
+// adminHandler answers those who watch the proxy. Once ctx has ended it is not ready, so that no new work comes.
 func (s *server) adminHandler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
@@ -382,6 +392,12 @@ func (s *server) adminHandler(ctx context.Context) http.Handler {
 		}
 		_, _ = io.WriteString(w, "ok\n"+note)
 	})
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	if s.cfg.Profiles == "on" {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

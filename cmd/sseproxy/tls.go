@@ -33,6 +33,13 @@ func newCertificate(certFile, keyFile string, onError func(error)) (*certificate
 	return c, c.load()
 }
 
+// expiry returns until when the certificate is good.
+func (c *certificate) expiry() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current.Leaf.NotAfter
+}
+
 // config is the configuration of a server that shows it.
 func (c *certificate) config() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get}

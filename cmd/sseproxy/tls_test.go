@@ -18,11 +18,11 @@ import (
 	"github.com/sseproxy/sseproxy/internal/testbed"
 )
 
-// writeCertificate makes a certificate with a serial number, and writes it and its key over the files.
+// writeCertificate makes a certificate with a serial number, good for as many hours, and writes it and its key over the files.
 func writeCertificate(t *testing.T, serial int64, certFile, keyFile string) {
 	t.Helper()
 	key := testbed.Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Duration(serial) * time.Hour), DNSNames: []string{"localhost"}}
 	cert := testbed.Must(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))(t)
 	der := testbed.Must(x509.MarshalPKCS8PrivateKey(key))(t)
 	if err := errors.Join(
@@ -33,7 +33,7 @@ func writeCertificate(t *testing.T, serial int64, certFile, keyFile string) {
 	}
 }
 
-// TestCertificateIsReadAgain: a renewed certificate is shown without a restart; while the files are no good the last one is.
+// TestCertificateIsReadAgain: a renewed certificate is shown without a restart, and its end to those who watch; while the files are no good the last one is.
 func TestCertificateIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -61,6 +61,10 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	})
 	writeCertificate(t, 3, certFile, keyFile)
 	wait(t, "the third certificate", func() bool { serial, _ := shown(); return serial == 3 })
+	ends := time.Unix(int64(value(p.scrape(t)["sseproxy_certificate_expiry_timestamp_seconds"], map[string]string{})), 0)
+	if left := time.Until(ends); left > 3*time.Hour || left < 2*time.Hour {
+		t.Errorf("its end is exported as %v", ends)
+	}
 }
 
 // TestAuthorities: a file without a certificate is refused, since nothing would be trusted by it.

@@ -26,7 +26,7 @@ import (
 // made from them.
 type Config struct {
 	Listen      string `env:"SSEPROXY_LISTEN" envDefault:":8080" help:"address for clients"`
-	AdminListen string `env:"SSEPROXY_ADMIN_LISTEN" envDefault:":8081" help:"address for /livez and /readyz; \"off\" for none"`
+	AdminListen string `env:"SSEPROXY_ADMIN_LISTEN" envDefault:":8081" help:"address for probes (/livez, /readyz) and metrics (/metrics); \"off\" for none"`
 	TLSCert     string `env:"SSEPROXY_TLS_CERT" help:"file with the certificate chain for clients, PEM; without it clients speak http"`
 	TLSKey      string `env:"SSEPROXY_TLS_KEY" help:"file with the certificate's private key, PEM"`
 
@@ -74,6 +74,8 @@ type Config struct {
 	Audit         string `env:"SSEPROXY_AUDIT" envDefault:"off" help:"where each use of a key is recorded: off, stdout, or a file; see docs/audit.md"`
 	AuditRequired string `env:"SSEPROXY_AUDIT_REQUIRED" envDefault:"off" help:"on refuses the use of a key that cannot be recorded"`
 	AuditFileSize int64  `env:"SSEPROXY_AUDIT_FILE_SIZE" envDefault:"104857600" help:"size in bytes at which the audit file is set aside, with the time in its name, and a new one begun"`
+
+	Profiles string `env:"SSEPROXY_PROFILES" envDefault:"off" help:"on serves Go's profiles below /debug/pprof/ at the address for probes"`
 
 	DrainTimeout time.Duration `env:"SSEPROXY_DRAIN_TIMEOUT" envDefault:"25s" help:"time that requests under way have after SIGTERM"`
 	LogLevel     zapcore.Level `env:"SSEPROXY_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error; info has one line for each request"`
@@ -229,6 +231,7 @@ func (c Config) check(unparsed map[string]bool) []error {
 	refuse(c.AuditRequired != "off" && c.AuditRequired != "on", "SSEPROXY_AUDIT_REQUIRED", "must be off or on")
 	refuse(c.AuditRequired == "on" && c.Audit == "off", "SSEPROXY_AUDIT_REQUIRED", "is on, and SSEPROXY_AUDIT off")
 	refuse(c.AuditFileSize < 1<<20, "SSEPROXY_AUDIT_FILE_SIZE", "must be at least 1048576")
+	refuse(c.Profiles != "off" && c.Profiles != "on", "SSEPROXY_PROFILES", "must be off or on")
 	refuse(c.DrainTimeout < 0, "SSEPROXY_DRAIN_TIMEOUT", "must not be negative")
 	refuse(c.LogLevel > zapcore.ErrorLevel, "SSEPROXY_LOG_LEVEL", "must be debug, info, warn or error")
 	return problems

@@ -48,7 +48,7 @@ func defaults() config.Config {
 		CredentialsIdentity: "app",
 		KeyProvider:         "local", Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, KeyCacheGrace: 24 * time.Hour,
 		VaultMount: "transit", VaultAuth: "token", PlaintextReads: "deny", Strict: "off",
-		Audit: "off", AuditRequired: "off", AuditFileSize: 100 << 20, DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
+		Audit: "off", AuditRequired: "off", AuditFileSize: 100 << 20, Profiles: "off", DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
 		Identities: []config.Identity{{Name: "app", AccessKeyID: "app", SecretAccessKey: "secret-of-app"}},
 	}
 }
@@ -171,6 +171,7 @@ SSEPROXY_UPSTREAM_REGION=a/b
 SSEPROXY_KEY=a key
 SSEPROXY_READ_KEYS=good,a key
 SSEPROXY_TRUSTED_FRONTS=10.0.0.1
+SSEPROXY_PROFILES=yes
 `, `
 SSEPROXY_LISTEN must be of the form :8080 or host:8080
 SSEPROXY_ADMIN_LISTEN must be of the form :8081 or host:8081, or off
@@ -178,6 +179,7 @@ SSEPROXY_REGION must be letters, digits and dashes
 SSEPROXY_UPSTREAM_REGION must be letters, digits and dashes
 SSEPROXY_KEY must be a key id, with no spaces
 SSEPROXY_READ_KEYS must be key ids separated by commas, with no spaces
+SSEPROXY_PROFILES must be off or on
 SSEPROXY_TRUSTED_FRONTS must be networks such as 10.0.0.0/8, separated by commas, with no spaces`},
 		"credentials for other machines": {complete + `
 SSEPROXY_CREDENTIALS_LISTEN=0.0.0.0:8082

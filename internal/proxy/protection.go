@@ -279,6 +279,8 @@ func (p *Proxy) openingKey(q *request, e *envelope.Envelope, action policy.Actio
 	return key.Plaintext, nil
 }
 
+var errForeignKey = newError("AccessDenied", "The object names an encryption key that is not configured for this bucket.")
+
 // findKey gets an object's wrapping key: from the customer's, or from those that the operator configured.
 func (p *Proxy) findKey(q *request, e *envelope.Envelope, action policy.Action) (key keys.Key, err error) {
 	if e.Mode == envelope.ModeCustomer {
@@ -287,10 +289,7 @@ func (p *Proxy) findKey(q *request, e *envelope.Envelope, action policy.Action) 
 	}
 	// The name of the key is the store's word. Nothing is asked about a key that the operator did not configure.
 	if !p.rule(q.target).has(e.KeyID) {
-		return key, &apiError{
-			Code: "AccessDenied", Message: "The object names an encryption key that is not configured for this bucket.",
-			Detail: fmt.Sprintf("mode %s, key %q", e.Mode, e.KeyID),
-		}
+		return key, fmt.Errorf("%w (mode %s, key %q)", errForeignKey, e.Mode, e.KeyID)
 	}
 	if err := p.mayUse(q, action, e.Mode, e.KeyID); err != nil {
 		return key, err

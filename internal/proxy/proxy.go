@@ -83,6 +83,8 @@ type Config struct {
 	Audit func(AuditRecord) error
 	// AuditRequired refuses a use of a key that Audit fails to record.
 	AuditRequired bool
+	// Observer hears of each request, and of each request to the store. It may be nil.
+	Observer Observer
 	// Log gets one line for each request. nil logs nothing.
 	Log *zap.Logger
 	// Now returns the current time. nil is time.Now.
@@ -233,7 +235,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q.w = &responseWriter{ResponseWriter: w, cors: q.cors}
 	q.w.Header().Set("X-Amz-Request-Id", q.id)
 	q.w.Header().Set("X-Amz-Id-2", hostID)
-	defer func() { p.log(q, p.cfg.Now().Sub(started)) }()
+	defer func() {
+		took := p.cfg.Now().Sub(started)
+		p.log(q, took)
+		p.observe(q, took)
+	}()
 	body := &clientBody{ReadCloser: r.Body}
 	r.Body = body
 	if q.err = p.serve(q, r); q.err != nil {

@@ -77,7 +77,6 @@ func (p *Proxy) send(q *request, out outgoing) (*http.Response, error) {
 		credentials = q.identity.Upstream
 	}
 	started := p.cfg.Now()
-	defer func() { q.upstream.Add(int64(p.cfg.Now().Sub(started))) }()
 	origin := q.header["Origin"]
 	if origin != nil {
 		if out.header == nil {
@@ -86,6 +85,7 @@ func (p *Proxy) send(q *request, out outgoing) (*http.Response, error) {
 		out.header["Origin"] = origin
 	}
 	resp, err := p.store.send(q.ctx, credentials, out)
+	p.observeUpstream(q, out, resp, p.cfg.Now().Sub(started))
 	if err != nil {
 		return nil, err
 	}
