@@ -25,7 +25,7 @@ func loadPolicy(t *testing.T, text string, mode os.FileMode) (config.Config, err
 
 func TestPolicy(t *testing.T) {
 	c, err := loadPolicy(t, `permit (principal == Identity::"a", action == Action::"list", resource);`, 0o644)
-	if err != nil || c.Policy == nil || !c.Policy.Service(policy.Asker{Identity: "a"}, policy.List) || c.Policy.Service(policy.Asker{Identity: "b"}, policy.List) {
+	if err != nil || c.Policy == nil || !c.Policy.Service(policy.Asker{Identity: "a"}, policy.List, "") || c.Policy.Service(policy.Asker{Identity: "b"}, policy.List, "") {
 		t.Errorf("%v, %v", c.Policy, err)
 	}
 	if c, err := config.Load(environ(complete)); err != nil || c.Policy != nil {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
@@ -85,19 +86,41 @@ func readSchema() (*resolved.Schema, error) {
 	return s.Resolve()
 }
 
-// checkEntity refuses an entity whose type has others only. The validator does not look.
+// checkEntity refuses a head that names what there cannot be. The validator does not look at ids, and a forbid for nothing looks like one
+// that forbids.
 func checkEntity(rules *resolved.Schema, scope ast.IsScopeNode) error {
-	eq, ok := scope.(ast.ScopeTypeEq)
-	if !ok {
+	var named cedar.EntityUID
+	in := true
+	switch s := scope.(type) {
+	case ast.ScopeTypeEq:
+		named, in = s.Entity, false
+	case ast.ScopeTypeIn:
+		named = s.Entity
+	case ast.ScopeTypeIsIn:
+		named = s.Entity
+	default:
 		return nil
 	}
-	if enum, ok := rules.Enums[eq.Entity.Type]; ok && !slices.Contains(enum.Values, eq.Entity) {
-		return fmt.Errorf("there is no %s", eq.Entity)
+	bucket, key, isObject := strings.Cut(string(named.ID), "/")
+	enum, isEnum := rules.Enums[named.Type]
+	switch {
+	case in && named.Type != bucketType:
+		return fmt.Errorf("nothing is in %s but itself: say == %[1]s, or compare the key", named)
+	case isEnum && !slices.Contains(enum.Values, named):
+		return fmt.Errorf("there is no %s", named)
+	case named.Type == bucketType && isObject:
+		return fmt.Errorf("no bucket has the name of %s: say Bucket::%q, and compare the key", named, bucket)
+	case named.Type == objectType && (bucket == "" || key == ""):
+		return fmt.Errorf("no object has the id of %s: it is bucket/key", named)
 	}
 	return nil
 }
 
-const anonymousType = "Anonymous"
+const (
+	anonymousType = "Anonymous"
+	bucketType    = "Bucket"
+	objectType    = "Object"
+)
 
 func namesAnonymous(principal ast.IsPrincipalScopeNode) bool {
 	switch s := principal.(type) {
@@ -117,7 +140,7 @@ type Asker struct {
 
 // Object reports whether a may do action with an object, in the version that the request names, if it does.
 func (s *Set) Object(a Asker, action Action, bucket, key, version string) bool {
-	object := entity("Object", bucket+"/"+key, cedar.RecordMap{"bucket": cedar.String(bucket), "key": cedar.String(key)})
+	object := entity(objectType, bucket+"/"+key, cedar.RecordMap{"bucket": cedar.String(bucket), "key": cedar.String(key)})
 	in := bucketEntity(bucket)
 	object.Parents = cedar.NewEntityUIDSet(in.UID)
 	return s.allows(a, action, "", version, in, object)
@@ -128,9 +151,9 @@ func (s *Set) Bucket(a Asker, action Action, bucket, prefix string) bool {
 	return s.allows(a, action, prefix, "", bucketEntity(bucket))
 }
 
-// Service reports whether a may do action with the buckets as a whole.
-func (s *Set) Service(a Asker, action Action) bool {
-	return s.allows(a, action, "", "", entity("Service", "s3", nil))
+// Service reports whether a may do action with the buckets as a whole. prefix is that of a listing.
+func (s *Set) Service(a Asker, action Action, prefix string) bool {
+	return s.allows(a, action, prefix, "", entity("Service", "s3", nil))
 }
 
 // Key reports whether a may do action with the key id.
@@ -167,5 +190,5 @@ func entity(kind, id string, attributes cedar.RecordMap) cedar.Entity {
 }
 
 func bucketEntity(bucket string) cedar.Entity {
-	return entity("Bucket", bucket, cedar.RecordMap{"name": cedar.String(bucket)})
+	return entity(bucketType, bucket, cedar.RecordMap{"name": cedar.String(bucket)})
 }

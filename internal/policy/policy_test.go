@@ -14,6 +14,7 @@ permit (principal == Identity::"a", action == Action::"list", resource == Bucket
 permit (principal == Identity::"a", action, resource == Key::"k1");
 permit (principal is Anonymous, action == Action::"read", resource in Bucket::"public") when { context.secure };
 permit (principal, action == Action::"read", resource in Bucket::"shared");
+permit (principal == Identity::"b", action == Action::"list", resource == Service::"s3") when { context.prefix like "team-a-*" };
 permit (principal == Identity::"root", action, resource);
 forbid (principal, action == Action::"delete", resource) when { context.version != "" };
 forbid (principal, action, resource == Key::"retired");
@@ -46,7 +47,9 @@ func TestOnlyWhatIsPermitted(t *testing.T) {
 		"own key":             {s.Key(a, policy.Decrypt, "k1"), true},
 		"other key":           {s.Key(a, policy.Decrypt, "k2"), false},
 		"other's key":         {s.Key(b, policy.Encrypt, "k1"), false},
-		"buckets":             {s.Service(a, policy.List), false},
+		"some buckets":        {s.Service(b, policy.List, "team-a-"), true},
+		"other buckets":       {s.Service(b, policy.List, "team-"), false},
+		"buckets":             {s.Service(a, policy.List, ""), false},
 		"public, securely":    {s.Object(secretly, policy.Read, "public", "x", ""), true},
 		"public, in the open": {s.Object(nobody, policy.Read, "public", "x", ""), false},
 		"public, an identity": {s.Object(policy.Asker{Identity: "b", Secure: true}, policy.Read, "public", "x", ""), false},
@@ -55,7 +58,7 @@ func TestOnlyWhatIsPermitted(t *testing.T) {
 		"all, object":         {s.Object(root, policy.Delete, "data", "x", ""), true},
 		"all, version":        {s.Object(root, policy.Delete, "data", "x", "v1"), false},
 		"all, bucket":         {s.Bucket(root, policy.Administer, "data", ""), true},
-		"all, buckets":        {s.Service(root, policy.List), true},
+		"all, buckets":        {s.Service(root, policy.List, ""), true},
 		"all, key":            {s.Key(root, policy.Encrypt, "k9"), true},
 		"all, forbidden key":  {s.Key(root, policy.Encrypt, "retired"), false},
 		"no policies":         {new(policy.Set).Object(root, policy.Read, "data", "x", ""), false},
@@ -90,8 +93,18 @@ func TestEvaluationErrorDenies(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for text, told := range map[string]string{
 		"": "no policies",
-		`forbid (principal == Anonymous::"anyone", action, resource);`: "anyone",
-		`permit (principal, action, resource == Service::"S3");`:       "S3",
+		`forbid (principal == Anonymous::"anyone", action, resource);`:              "anyone",
+		`permit (principal, action, resource == Service::"S3");`:                    "S3",
+		`forbid (principal in Anonymous::"anyone", action, resource);`:              "anyone",
+		`forbid (principal, action, resource in Service::"S3");`:                    "S3",
+		`permit (principal in Anonymous::"anonymous", action, resource);`:           "==",
+		`permit (principal is Identity in Identity::"a", action, resource);`:        "==",
+		`forbid (principal, action, resource in Object::"data/secret/");`:           "==",
+		`forbid (principal, action, resource is Object in Object::"data/secret/");`: "==",
+		`forbid (principal, action, resource in Bucket::"data/secret");`:            "Bucket::\"data\"",
+		`forbid (principal, action, resource == Bucket::"data/");`:                  "Bucket::\"data\"",
+		`forbid (principal, action, resource == Object::"data");`:                   "bucket/key",
+		`forbid (principal, action, resource == Object::"/data/x");`:                "bucket/key",
 		"// nothing":                           "no policies",
 		"permit hunter2":                       "1:",
 		"permit (principal, action, resource)": "1:",

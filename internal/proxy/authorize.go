@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/sseproxy/sseproxy/internal/envelope"
@@ -29,7 +30,7 @@ func (p *Proxy) authorize(q *request) error {
 	var allowed bool
 	switch t := q.target; {
 	case t.level() == atService:
-		allowed = p.cfg.Policy.Service(q.asker(), q.op.action)
+		allowed = p.cfg.Policy.Service(q.asker(), q.op.action, q.query.Get("prefix"))
 	case t.level() == atObject:
 		return p.authorizeObject(q, t)
 	case q.form["key"] != "":
@@ -37,8 +38,9 @@ func (p *Proxy) authorize(q *request) error {
 	case q.op.action == policy.Delete:
 		return nil // deleteObjects asks for each
 	default:
-		prefix := q.query.Get("prefix")
-		allowed = p.cfg.Policy.Bucket(q.asker(), q.op.action, t.bucket, prefix) && p.cfg.Policy.Bucket(q.asker(), q.op.action, t.bucket, folded(prefix))
+		allowed = !slices.ContainsFunc(readings(q.query.Get("prefix")), func(prefix string) bool {
+			return !p.cfg.Policy.Bucket(q.asker(), q.op.action, t.bucket, prefix)
+		})
 	}
 	if !allowed {
 		return notPermitted(q.op.action)
@@ -70,7 +72,7 @@ func (p *Proxy) mayDo(q *request, action policy.Action, t target, version string
 		actions = append(actions, policy.Administer)
 	}
 	for _, action := range actions {
-		for _, key := range []string{t.key, folded(t.key)} {
+		for _, key := range readings(t.key) {
 			if !p.cfg.Policy.Object(q.asker(), action, t.bucket, key, version) {
 				return notPermitted(action)
 			}
@@ -134,6 +136,9 @@ func checkUnsigned(q *request) error {
 func notPermitted(action policy.Action) error {
 	return newError("AccessDenied", "Access Denied: the policy of the proxy's operator does not permit you to "+string(action)+" this.")
 }
+
+// readings are a key, or a prefix, and what a store that takes keys for paths would make of it.
+func readings(key string) []string { return slices.Compact([]string{key, folded(key)}) }
 
 // folded is the key that a store which takes keys for paths would make of one.
 func folded(key string) string {
