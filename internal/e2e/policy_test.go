@@ -111,6 +111,13 @@ func TestPolicy(t *testing.T) {
 				return second(c.CopyObject(t.Context(), &s3.CopyObjectInput{Bucket: &r.bucket, Key: &key, CopySource: ptr(r.bucket + "/" + source)}))
 			}
 		}
+		updateKey := func(key string) func(*s3.Client) error {
+			return func(c *s3.Client) error {
+				return second(c.UpdateObjectEncryption(t.Context(), &s3.UpdateObjectEncryptionInput{Bucket: &r.bucket, Key: &key, ObjectEncryption: &types.ObjectEncryptionMemberSSEKMS{
+					Value: types.SSEKMSEncryption{KMSKeyArn: ptr("other")},
+				}}))
+			}
+		}
 		underOther := func(in *s3.PutObjectInput) {
 			in.ServerSideEncryption, in.SSEKMSKeyId = types.ServerSideEncryptionAwsKms, ptr("other")
 		}
@@ -137,7 +144,8 @@ func TestPolicy(t *testing.T) {
 			{"writer", "copy of another's", copyFrom("team-b/x", "team-a/y"), "AccessDenied", 0},
 			{"writer", "copy that climbs", copyFrom("shared/../team-b/x", "team-a/y"), "AccessDenied", 0},
 			{"writer", "copy to another's", copyFrom("shared/x", "team-b/y"), "AccessDenied", 0},
-			{"writer", "copy of what it may read without its key", copyFrom("shared/x", "team-a/y"), "AccessDenied", 1},
+			{"writer", "copy of what it may read without its key", copyFrom("shared/x", "team-a/y"), "AccessDenied", 0},
+			{"writer", "another key for its own", updateKey("team-a/x"), "AccessDenied", 0},
 			{"reader", "GET", get("team-b/x"), "", 0},
 			{"reader", "HEAD", head("team-b/x"), "", 0},
 			{"reader", "GET under another key", get("shared/other"), "AccessDenied", 1},
@@ -164,6 +172,46 @@ func TestPolicy(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPolicyRoot: a key of which nothing is left as a path is, to some stores, the bucket: rights to objects are not enough for it.
+func TestPolicyRoot(t *testing.T) {
+	r := newPolicyRig(t, testbed.Store(t), `permit (principal == Identity::"tester", action, resource);
+		permit (principal == Identity::"writer", action, resource is Object); permit (principal == Identity::"writer", action, resource is Key);`, nil)
+	for _, key := range []string{"/", ".", "a/.."} {
+		for _, method := range []string{"GET", "PUT", "DELETE"} {
+			m := message{method: method, target: "/" + r.bucket + "/" + key, hash: sha256hex(""), access: "AKIDWRITER", secret: "secret of writer"}
+			if a := r.send(t, m); a.Code != "AccessDenied" || len(r.wire.Requests()) > 0 {
+				t.Errorf("%s %q: %d %s, and the store was asked %v", method, key, a.status, a.Code, r.wire.Requests())
+			}
+		}
+	}
+	wantCode(t, second(r.as(t, "writer").CopyObject(t.Context(), &s3.CopyObjectInput{Bucket: &r.bucket, Key: ptr("x"), CopySource: ptr(r.bucket + "//")})), "AccessDenied")
+}
+
+// TestUnsignedSDK: an SDK without credentials reads and writes what it may, whatever checksum or framing it chooses.
+func TestUnsignedSDK(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		r := newRig(t, testbed.Store(t), options{tls: tls, proxy: func(c *proxy.Config) { c.Policy = testbed.Must(policy.Parse([]byte(policies)))(t) }})
+		nobody := r.newClient(t, func(o *s3.Options) { o.Credentials = aws.AnonymousCredentials{} })
+		key := ptr("inbox/x")
+		testbed.Must(nobody.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &r.bucket, Key: key, Body: strings.NewReader("a letter")}))(t)
+		if got, _, err := r.get(t, *key, ""); string(got) != "a letter" || err != nil {
+			t.Errorf("tls %t: %q, %v", tls, got, err)
+		}
+		upload := testbed.Must(nobody.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &r.bucket, Key: key}))(t)
+		part := testbed.Must(nobody.UploadPart(t.Context(), &s3.UploadPartInput{
+			Bucket: &r.bucket, Key: key, UploadId: upload.UploadId, PartNumber: ptr(int32(1)), Body: strings.NewReader("in parts"),
+		}))(t)
+		testbed.Must(nobody.CompleteMultipartUpload(t.Context(), &s3.CompleteMultipartUploadInput{
+			Bucket: &r.bucket, Key: key, UploadId: upload.UploadId,
+			MultipartUpload: &types.CompletedMultipartUpload{Parts: []types.CompletedPart{{ETag: part.ETag, PartNumber: ptr(int32(1))}}},
+		}))(t)
+		if got, _, err := r.get(t, *key, ""); string(got) != "in parts" || err != nil {
+			t.Errorf("tls %t: %q, %v", tls, got, err)
+		}
+		wantCode(t, second(nobody.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &r.bucket, Key: key})), "AccessDenied")
+	}
 }
 
 // TestPolicyUploads: who may write may upload in parts, with the right to encrypt alone; who may not gets nowhere.

@@ -73,12 +73,20 @@ func (p *Proxy) mayDo(q *request, action policy.Action, t target, version string
 	}
 	for _, action := range actions {
 		for _, key := range readings(t.key) {
-			if !p.cfg.Policy.Object(q.asker(), action, t.bucket, key, version) {
+			if !p.permitsObject(q, action, target{t.bucket, key}, version) {
 				return notPermitted(action)
 			}
 		}
 	}
 	return nil
+}
+
+// permitsObject asks about one name. A path of which nothing is left is the bucket's.
+func (p *Proxy) permitsObject(q *request, action policy.Action, t target, version string) bool {
+	if t.key == "" {
+		return p.cfg.Policy.Bucket(q.asker(), policy.Administer, t.bucket, "")
+	}
+	return p.cfg.Policy.Object(q.asker(), action, t.bucket, t.key, version)
 }
 
 // mayUse asks about a key. What the proxy keeps for itself is no client's business, and a customer's key is the customer's.

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/sseproxy/sseproxy/internal/envelope"
+	"github.com/sseproxy/sseproxy/internal/keys"
+	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
 // keptByUpdate is what UpdateObjectEncryption carries over besides the metadata: what a copy at the store would reset.
@@ -60,7 +62,13 @@ func (p *Proxy) parseUpdate(q *request, body []byte) (*protection, error) {
 	if err := s.checkContext(q); err != nil {
 		return nil, err
 	}
-	return s, rule.permit(s, &defaultEncryption{})
+	if err := rule.permit(s, &defaultEncryption{}); err != nil {
+		return nil, err
+	}
+	if err := p.mayUse(q, policy.Encrypt, s.mode, id); err != nil {
+		return nil, p.audit(q, sealing, s.mode, id, keys.Key{}, nil, err)
+	}
+	return s, nil
 }
 
 func (p *Proxy) updateOnce(source *request, protected *protection) error {
