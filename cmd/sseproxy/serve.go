@@ -34,6 +34,8 @@ import (
 const (
 	headerTimeout    = 10 * time.Second // for a client to send its headers
 	idleTimeout      = 2 * time.Minute  // of a client's connection between requests
+	pingAfter        = 30 * time.Second // without a frame on an HTTP/2 connection
+	pingTimeout      = 15 * time.Second // for the answer to that
 	maxHeaders       = 64 << 10         // bytes of a client's headers; S3 takes 8 KB
 	handshakeTimeout = 10 * time.Second // of TLS with the store
 	readyTimeout     = 5 * time.Second  // for store and key provider to answer a readiness probe
@@ -47,6 +49,7 @@ func runServe(ctx context.Context, args []string, std stdio) error {
 	if err := parseFlags(fs, args, std); err != nil {
 		return err
 	}
+	known := digest(std.environ) // before they are read, so that no change is missed
 	cfg, err := config.Load(std.environ)
 	if err != nil {
 		return fmt.Errorf("%w: the configuration is refused:\n%w", errUsage, err)
@@ -55,6 +58,7 @@ func runServe(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
+	go s.watchFiles(ctx, std.environ, known)
 	return s.run(ctx)
 }
 
@@ -76,8 +80,9 @@ type server struct {
 	cfg config.Config
 	log *zap.Logger
 	assembly
-	heard    atomic.Pointer[time.Time] // when the provider last vouched for the key for new objects
-	sessions *session.Issuer           // nil: none
+	current  atomic.Pointer[proxy.Proxy] // the assembly's, with what files have said since
+	heard    atomic.Pointer[time.Time]   // when the provider last vouched for the key for new objects
+	sessions *session.Issuer             // nil: none
 
 	clients     net.Listener
 	admin       net.Listener // nil: off
@@ -128,7 +133,7 @@ func assemble(ctx context.Context, cfg config.Config, sessions *session.Issuer, 
 		Identities: identities(cfg), SessionSecret: sessionSecret, Session: proxy.Identity{Name: cfg.CredentialsIdentity}, Policy: cfg.Policy, Credentials: upstream, Transport: newTransport(roots),
 		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys, Rules: rules(cfg), Secure: isSecure(cfg.Fronts),
 		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), MinPartSize: cfg.UpstreamMinPartSize, Log: log,
-		Audit: audit, AuditRequired: cfg.AuditRequired == "on", Observer: a.metrics,
+		Audit: audit, AuditRequired: cfg.AuditRequired == "on", Observer: a.metrics, ClientTimeout: cfg.ClientTimeout, MaxRequests: cfg.MaxRequests,
 	})
 	if err != nil {
 		return a, fmt.Errorf("%w: %w", errUsage, err)
@@ -173,6 +178,7 @@ func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 		return nil, err
 	}
 	s := &server{cfg: cfg, log: log, assembly: parts, sessions: sessions}
+	s.current.Store(parts.proxy)
 	s.heard.Store(new(time.Now()))
 	if cfg.TLSCert != "" {
 		if s.certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, func(err error) {
@@ -329,8 +335,9 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 // run serves until ctx ends, then drains.
 func (s *server) run(ctx context.Context) error {
 	clients := &http.Server{
-		Handler: s.metrics.Count(s.proxy), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaders,
+		Handler: s.metrics.Count(s), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaders,
 		DisableGeneralOptionsHandler: true, ErrorLog: zap.NewStdLog(s.log),
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: s.cfg.ClientTimeout},
 	}
 	failed := make(chan error, 3)
 	go func() {

@@ -77,6 +77,9 @@ type Config struct {
 
 	Profiles string `env:"SSEPROXY_PROFILES" envDefault:"off" help:"on serves Go's profiles below /debug/pprof/ at the address for probes"`
 
+	ClientTimeout time.Duration `env:"SSEPROXY_CLIENT_TIMEOUT" envDefault:"5m" help:"time for which a client may neither send nor take a byte that the proxy waits for"`
+	MaxRequests   int64         `env:"SSEPROXY_MAX_REQUESTS" envDefault:"4096" help:"requests that may be under way; those beyond are answered 503 SlowDown, and SDKs try again"`
+
 	DrainTimeout time.Duration `env:"SSEPROXY_DRAIN_TIMEOUT" envDefault:"25s" help:"time that requests under way have after SIGTERM"`
 	LogLevel     zapcore.Level `env:"SSEPROXY_LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error; info has one line for each request"`
 
@@ -153,7 +156,7 @@ func LoadProvider(environ []string, keyID string) (Config, error) {
 func (c *Config) parse(vars map[string]string) (unparsed map[string]bool, problems []error) {
 	err := env.ParseWithOptions(c, env.Options{
 		Environment: vars,
-		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[url.URL](): parseUpstream, reflect.TypeFor[int64](): parseBytes},
+		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[url.URL](): parseUpstream, reflect.TypeFor[int64](): parseNumber},
 	})
 	if err == nil {
 		return nil, nil
@@ -186,11 +189,11 @@ func parseUpstream(value string) (any, error) {
 	return *u, nil
 }
 
-// parseBytes takes a number of bytes. Its error does not repeat what may have come here from another variable.
-func parseBytes(value string) (any, error) {
+// parseNumber takes a whole number. Its error does not repeat what may have come here from another variable.
+func parseNumber(value string) (any, error) {
 	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
-		return nil, errors.New("not a number of bytes")
+		return nil, errors.New("not a whole number")
 	}
 	return n, nil
 }
@@ -232,6 +235,8 @@ func (c Config) check(unparsed map[string]bool) []error {
 	refuse(c.AuditRequired == "on" && c.Audit == "off", "SSEPROXY_AUDIT_REQUIRED", "is on, and SSEPROXY_AUDIT off")
 	refuse(c.AuditFileSize < 1<<20, "SSEPROXY_AUDIT_FILE_SIZE", "must be at least 1048576")
 	refuse(c.Profiles != "off" && c.Profiles != "on", "SSEPROXY_PROFILES", "must be off or on")
+	refuse(c.ClientTimeout < time.Second, "SSEPROXY_CLIENT_TIMEOUT", "must be at least 1s")
+	refuse(c.MaxRequests < 1, "SSEPROXY_MAX_REQUESTS", "must be at least 1")
 	refuse(c.DrainTimeout < 0, "SSEPROXY_DRAIN_TIMEOUT", "must not be negative")
 	refuse(c.LogLevel > zapcore.ErrorLevel, "SSEPROXY_LOG_LEVEL", "must be debug, info, warn or error")
 	return problems

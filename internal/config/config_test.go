@@ -48,7 +48,7 @@ func defaults() config.Config {
 		CredentialsIdentity: "app",
 		KeyProvider:         "local", Keyring: "keyring.json", Key: "default", KeyCacheTTL: 5 * time.Minute, KeyCacheGrace: 24 * time.Hour,
 		VaultMount: "transit", VaultAuth: "token", PlaintextReads: "deny", Strict: "off",
-		Audit: "off", AuditRequired: "off", AuditFileSize: 100 << 20, Profiles: "off", DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
+		Audit: "off", AuditRequired: "off", AuditFileSize: 100 << 20, Profiles: "off", ClientTimeout: 5 * time.Minute, MaxRequests: 4096, DrainTimeout: 25 * time.Second, LogLevel: zapcore.InfoLevel,
 		Identities: []config.Identity{{Name: "app", AccessKeyID: "app", SecretAccessKey: "secret-of-app"}},
 	}
 }
@@ -172,6 +172,8 @@ SSEPROXY_KEY=a key
 SSEPROXY_READ_KEYS=good,a key
 SSEPROXY_TRUSTED_FRONTS=10.0.0.1
 SSEPROXY_PROFILES=yes
+SSEPROXY_CLIENT_TIMEOUT=1ms
+SSEPROXY_MAX_REQUESTS=0
 `, `
 SSEPROXY_LISTEN must be of the form :8080 or host:8080
 SSEPROXY_ADMIN_LISTEN must be of the form :8081 or host:8081, or off
@@ -180,6 +182,8 @@ SSEPROXY_UPSTREAM_REGION must be letters, digits and dashes
 SSEPROXY_KEY must be a key id, with no spaces
 SSEPROXY_READ_KEYS must be key ids separated by commas, with no spaces
 SSEPROXY_PROFILES must be off or on
+SSEPROXY_CLIENT_TIMEOUT must be at least 1s
+SSEPROXY_MAX_REQUESTS must be at least 1
 SSEPROXY_TRUSTED_FRONTS must be networks such as 10.0.0.0/8, separated by commas, with no spaces`},
 		"credentials for other machines": {complete + `
 SSEPROXY_CREDENTIALS_LISTEN=0.0.0.0:8082
@@ -206,7 +210,7 @@ SSEPROXY_READ_KEYS=a,,b
 SSEPROXY_PLAINTEXT_READS=yes
 `, `
 SSEPROXY_UPSTREAM: not of the form http://host[:port] or https://host[:port]
-SSEPROXY_UPSTREAM_MIN_PART_SIZE: not a number of bytes
+SSEPROXY_UPSTREAM_MIN_PART_SIZE: not a whole number
 SSEPROXY_KEY_CACHE_TTL: unable to parse duration: time: missing unit in duration "5"
 SSEPROXY_DRAIN_TIMEOUT: unable to parse duration: time: invalid duration "soon"
 SSEPROXY_LOG_LEVEL: unrecognized level: "loud"
@@ -350,7 +354,7 @@ func TestNoSecretInErrors(t *testing.T) {
 			all = append(all, v.Name+"=hunter2")
 		}
 		all = append(all, "SSEPROXY_UNKNOWN=hunter2", "SSEPROXY_IDENTITIES="+path, "SSEPROXY_ENCRYPTION="+path, "SSEPROXY_POLICY="+path, "SSEPROXY_UPSTREAM=https://user:hunter2@h:port",
-			"SSEPROXY_KEY_CACHE_TTL=x", "SSEPROXY_KEY_CACHE_GRACE=x", "SSEPROXY_DRAIN_TIMEOUT=x", "SSEPROXY_LOG_LEVEL=x", "SSEPROXY_UPSTREAM_ACCESS_KEY_ID=")
+			"SSEPROXY_KEY_CACHE_TTL=x", "SSEPROXY_KEY_CACHE_GRACE=x", "SSEPROXY_DRAIN_TIMEOUT=x", "SSEPROXY_CLIENT_TIMEOUT=x", "SSEPROXY_LOG_LEVEL=x", "SSEPROXY_UPSTREAM_ACCESS_KEY_ID=")
 		if _, err := config.Load(all); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", file, err)
 		}

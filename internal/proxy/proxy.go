@@ -72,6 +72,10 @@ type Config struct {
 	// request more for the first read of each object. Without it a range that does not reach the end, and HEAD, believe the
 	// store that the upload was completed; and HEAD believes it the length of a multipart object.
 	Strict bool
+	// ClientTimeout is how long a client may neither send nor take a byte that the proxy waits for. 0 is without end.
+	ClientTimeout time.Duration
+	// MaxRequests is how many requests may be under way; those beyond are SlowDown. 0 is any number.
+	MaxRequests int64
 	// AlivePause is how long a client hears nothing while its CompleteMultipartUpload goes on. 0 is 10 seconds.
 	AlivePause time.Duration
 	// MinPartSize is the least size, in bytes, that the store takes of a part that is not the last. It must be the store's own:
@@ -106,13 +110,19 @@ type Proxy struct {
 	cfg        Config
 	verifier   sigv4.Verifier
 	identities map[string]*Identity // by access key ID
+	fallback   Rule
 	store      *store
+	*memory
+}
+
+// memory is what is kept between requests.
+type memory struct {
 	sizes      *sizeCache
 	layouts    *layoutCache
 	uploads    *uploadCache
 	defaults   *defaultsCache
 	completing turns
-	fallback   Rule
+	underWay   atomic.Int64 // requests
 }
 
 // New checks cfg and returns the handler.
@@ -127,11 +137,27 @@ func New(cfg Config) (*Proxy, error) {
 		cfg.MinPartSize = envelope.MinPartSize
 	}
 	cfg.AlivePause = cmp.Or(cfg.AlivePause, alivePause)
-	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache(), defaults: newDefaultsCache()}
-	var err error
-	if p.store, err = newStore(cfg); err != nil {
+	if cfg.Keys == nil || cfg.KeyID == "" {
+		return nil, errors.New("no key for new objects")
+	}
+	upstream, err := newStore(cfg)
+	if err != nil {
 		return nil, err
 	}
+	return build(cfg, upstream, &memory{sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache(), defaults: newDefaultsCache()})
+}
+
+// With returns a handler that differs in who its clients are, what they may do and how objects are encrypted. It remembers what p does, and may
+// serve beside it. p stays as it is.
+func (p *Proxy) With(identities []Identity, policies *policy.Set, rules []Rule) (*Proxy, error) {
+	cfg := p.cfg
+	cfg.Identities, cfg.Policy, cfg.Rules = identities, policies, rules
+	return build(cfg, p.store, p.memory)
+}
+
+// build checks what With can change, and makes the handler.
+func build(cfg Config, upstream *store, m *memory) (*Proxy, error) {
+	p := &Proxy{cfg: cfg, identities: make(map[string]*Identity), store: upstream, memory: m}
 	for i := range cfg.Identities {
 		id := cfg.Identities[i]
 		switch {
@@ -149,9 +175,6 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.SessionSecret != nil && cfg.Session.Name == "" {
 		return nil, errors.New("who signs with a session's credentials has no name")
-	}
-	if cfg.Keys == nil || cfg.KeyID == "" {
-		return nil, errors.New("no key for new objects")
 	}
 	p.fallback = Rule{Bucket: "*", KeyID: cfg.KeyID, KeyIDs: cfg.ReadKeyIDs, BucketKey: true}
 	for i := range cfg.Rules {
@@ -232,7 +255,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusContinue)
 	}
 	q := &request{ctx: r.Context(), id: newRequestID(), method: r.Method, url: addressed(r), client: r.RemoteAddr, upstream: new(atomic.Int64), cors: new(corsHeaders)}
-	q.w = &responseWriter{ResponseWriter: w, cors: q.cors}
+	patience := newPatience(w, r, p.cfg.ClientTimeout)
+	defer patience.end()
+	q.w = &responseWriter{ResponseWriter: w, patience: patience, cors: q.cors}
 	q.w.Header().Set("X-Amz-Request-Id", q.id)
 	q.w.Header().Set("X-Amz-Id-2", hostID)
 	defer func() {
@@ -240,14 +265,25 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.log(q, took)
 		p.observe(q, took)
 	}()
-	body := &clientBody{ReadCloser: r.Body}
+	body := &clientBody{ReadCloser: r.Body, patience: patience}
 	r.Body = body
-	if q.err = p.serve(q, r); q.err != nil {
+	if q.err = p.admit(q, r); q.err != nil {
 		if r.ContentLength != 0 && !body.ended.Load() {
 			q.w.leave()
 		}
 		q.fail()
 	}
+}
+
+var errFull = newError("SlowDown", "The proxy has as many requests under way as its operator allows. Please reduce your request rate.")
+
+// admit serves a request if there are not too many under way.
+func (p *Proxy) admit(q *request, r *http.Request) error {
+	defer p.underWay.Add(-1)
+	if n := p.underWay.Add(1); p.cfg.MaxRequests > 0 && n > p.cfg.MaxRequests {
+		return errFull
+	}
+	return p.serve(q, r)
 }
 
 // addressed gives the URL that a request is for, as its client knows it, without the query.

@@ -22,10 +22,11 @@ const hostID = "sseproxy"
 // responseWriter remembers what went out.
 type responseWriter struct {
 	http.ResponseWriter
-	cors    *corsHeaders // go out with every answer
-	status  int          // 0: nothing yet
-	written int64
-	aborted bool
+	patience *patience
+	cors     *corsHeaders // go out with every answer
+	status   int          // 0: nothing yet
+	written  int64
+	aborted  bool
 }
 
 func (w *responseWriter) WriteHeader(status int) {
@@ -33,6 +34,7 @@ func (w *responseWriter) WriteHeader(status int) {
 		w.status = status
 		w.cors.show(w.Header())
 	}
+	w.patience.write()
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -40,6 +42,7 @@ func (w *responseWriter) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.patience.write()
 	n, err := w.ResponseWriter.Write(b)
 	w.written += int64(n)
 	return n, err
@@ -64,13 +67,16 @@ func (w *responseWriter) leave() {
 // clientBody notes whether the server has read a request's body to its end.
 type clientBody struct {
 	io.ReadCloser
-	ended atomic.Bool
+	patience *patience
+	ended    atomic.Bool
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
+	b.patience.read()
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		b.ended.Store(true)
+		b.patience.readAll()
 	}
 	return n, err
 }

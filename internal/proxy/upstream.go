@@ -27,6 +27,9 @@ const (
 	expectAbove = 2 << 20
 )
 
+// soon is the time in which a request must have failed to be made once more.
+const soon = 5 * time.Second
+
 // regionHeader has a bucket's region.
 const regionHeader = "X-Amz-Bucket-Region"
 
@@ -85,6 +88,9 @@ func (p *Proxy) send(q *request, out outgoing) (*http.Response, error) {
 		out.header["Origin"] = origin
 	}
 	resp, err := p.store.send(q.ctx, credentials, out)
+	if errors.Is(err, errStore) && out.body == nil && (out.method == http.MethodGet || out.method == http.MethodHead) && q.ctx.Err() == nil && p.cfg.Now().Sub(started) < soon {
+		resp, err = p.store.send(q.ctx, credentials, out) // it changes nothing, and a store that starts again closes connections
+	}
 	p.observeUpstream(q, out, resp, p.cfg.Now().Sub(started))
 	if err != nil {
 		return nil, err
