@@ -243,7 +243,7 @@ func rules(cfg config.Config) []proxy.Rule {
 	var all []proxy.Rule
 	for _, r := range cfg.Rules {
 		all = append(all, proxy.Rule{
-			Bucket: r.Bucket, Prefix: r.Prefix, Algorithm: r.Algorithm, KeyID: r.Key, BucketKey: r.BucketKey,
+			Bucket: r.Bucket, Prefix: r.Prefix, Bypass: r.Bypass, Algorithm: r.Algorithm, KeyID: r.Key, BucketKey: r.BucketKey,
 			Allow: r.Allow, KeyIDs: r.Keys, Aliases: r.Aliases,
 		})
 	}
@@ -363,6 +363,7 @@ func (s *server) run(ctx context.Context) error {
 		credentialsURI = "http://" + s.credentials.Addr().String() + session.Path
 		serve(s.credentials, s.sessions)
 	}
+	s.warnOfBypass()
 	s.log.Info("serving", zap.String("listen", s.clients.Addr().String()), zap.String("admin_listen", adminAddress), zap.String("credentials", credentialsURI),
 		zap.String("upstream", s.cfg.Upstream.String()), zap.String("key", s.cfg.Key),
 		zap.Bool("tls", s.cfg.TLSCert != ""), zap.Bool("plaintext_reads", s.cfg.AllowPlaintext()))
@@ -382,6 +383,15 @@ func (s *server) run(ctx context.Context) error {
 		err = errors.Join(err, one.Close())
 	}
 	return err
+}
+
+// warnOfBypass tells what is stored without protection.
+func (s *server) warnOfBypass() {
+	for _, r := range s.cfg.Rules {
+		if r.Bypass {
+			s.log.Warn("objects are stored as they are, without any protection: the operator's rule is bypass", zap.String("bucket", r.Bucket), zap.String("prefix", r.Prefix))
+		}
+	}
 }
 
 // adminHandler answers those who watch the proxy. Once ctx has ended it is not ready, so that no new work comes.

@@ -183,6 +183,25 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
+// TestBypassIsTold: at its start the proxy warns, once for each rule, of what it stores as it is.
+func TestBypassIsTold(t *testing.T) {
+	rules := filepath.Join(t.TempDir(), "encryption.json")
+	if err := os.WriteFile(rules, []byte(`{"rules": [{"bucket": "*", "prefix": "public/", "bypass": true}, {"bucket": "logs", "bypass": true}, {"bucket": "*", "key": "default"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startServe(t, "SSEPROXY_ENCRYPTION="+rules)
+	testbed.Must(p.client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &p.bucket, Key: aws.String("public/key"), Body: strings.NewReader("body")}))(t)
+	log := string(testbed.Must(os.ReadFile(p.log))(t))
+	for _, said := range []string{`"bucket":"*","prefix":"public/"`, `"bucket":"logs","prefix":""`} {
+		if strings.Count(log, said) != 1 {
+			t.Errorf("%s is not told once in %s", said, log)
+		}
+	}
+	if n := strings.Count(log, "without any protection"); n != 2 {
+		t.Errorf("%d warnings", n)
+	}
+}
+
 // TestReady: ready is who reaches the store and has a key for new objects. A keyring that cannot be read again does
 // not change that; it is logged as an error.
 func TestReady(t *testing.T) {

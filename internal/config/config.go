@@ -293,6 +293,9 @@ func (c Config) checkKeyIDs() []error {
 	check("SSEPROXY_KEY", c.Key)
 	check("each of SSEPROXY_READ_KEYS", c.ReadKeys...)
 	for n, r := range c.Rules {
+		if r.Bypass {
+			continue // it has none
+		}
 		check(fmt.Sprintf("encryption file %s: rule %d: each key", c.EncryptionFile, n+1), append(slices.Clone(r.Keys), r.Key)...)
 	}
 	return problems

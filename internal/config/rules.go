@@ -13,10 +13,12 @@ import (
 //	  "allow": ["SSE-C"], "keys": ["logs-2025"], "aliases": {"alias/logs": "logs"}
 //	}]}
 //
-// Only bucket and key must be there. The proxy checks what the members say.
+// Only bucket and key must be there; with "bypass": true, which leaves objects as they are, only the bucket, and a prefix may be. The
+// proxy checks what the members say.
 type Rule struct {
 	Bucket    string            `json:"bucket"`
 	Prefix    string            `json:"prefix"`
+	Bypass    bool              `json:"bypass"`
 	Algorithm string            `json:"algorithm"`
 	Key       string            `json:"key"`
 	BucketKey bool              `json:"bucket_key"`

@@ -27,6 +27,7 @@ func loadRules(t *testing.T, text string, mode os.FileMode) (config.Config, erro
 func TestRules(t *testing.T) {
 	c, err := loadRules(t, `{"rules": [
 		{"bucket": "logs", "prefix": "2026/", "algorithm": "aws:kms", "key": "logs", "bucket_key": true, "allow": ["SSE-C"], "keys": ["old"], "aliases": {"alias/logs": "logs"}},
+		{"bucket": "logs", "prefix": "public/", "bypass": true},
 		{"bucket": "*", "key": "default", "allow": []}
 	]}`, 0o644)
 	want := []config.Rule{
@@ -34,6 +35,7 @@ func TestRules(t *testing.T) {
 			Bucket: "logs", Prefix: "2026/", Algorithm: "aws:kms", Key: "logs", BucketKey: true,
 			Allow: []string{"SSE-C"}, Keys: []string{"old"}, Aliases: map[string]string{"alias/logs": "logs"},
 		},
+		{Bucket: "logs", Prefix: "public/", Bypass: true},
 		{Bucket: "*", Key: "default", Allow: []string{}}, // nil would allow everything
 	}
 	if diff := cmp.Diff(want, c.Rules); err != nil || diff != "" {

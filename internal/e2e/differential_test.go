@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -34,15 +35,9 @@ func TestDifferential(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the corpus is long")
 	}
-	list := readDifferences(t)
+	list := readDifferences(t, "differences.txt")
 	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
-		r := newRig(t, store, options{proxy: func(c *proxy.Config) {
-			// The sides have the same client, so that errors about it read the same.
-			c.Region = store.Region
-			c.Upstream = testbed.Must(url.Parse(store.URL))(t) // past the wire, which does not pass resets on
-			c.Log = nil
-			c.Identities = []proxy.Identity{{Name: "tester", AccessKeyID: store.AccessKeyID, SecretAccessKey: store.SecretAccessKey}}
-		}})
+		r := newDifferentialRig(t, store, nil)
 		var ran atomic.Int64
 		t.Run("chapters", func(t *testing.T) {
 			for _, c := range chapters {
@@ -61,6 +56,43 @@ func TestDifferential(t *testing.T) {
 		}
 	})
 	list.requireUsed(t)
+}
+
+// newDifferentialRig has the same client as the store, so that errors about it read the same.
+func newDifferentialRig(t *testing.T, store *testbed.S3Store, rules []proxy.Rule) *rig {
+	t.Helper()
+	return newRig(t, store, options{proxy: func(c *proxy.Config) {
+		c.Region = store.Region
+		c.Upstream = testbed.Must(url.Parse(store.URL))(t) // past the wire, which does not pass resets on
+		c.Log = nil
+		c.Identities = []proxy.Identity{{Name: "tester", AccessKeyID: store.AccessKeyID, SecretAccessKey: store.SecretAccessKey}}
+		c.Rules = rules
+	}})
+}
+
+// TestDifferentialBypass: where the operator wants objects left as they are, nothing differs but what differs of sealed ones, or is listed
+// in testdata/differences_bypass.txt.
+func TestDifferentialBypass(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the corpus is long")
+	}
+	list, own := readDifferences(t, "differences.txt"), readDifferences(t, "differences_bypass.txt")
+	list.lines = append(list.lines, own.lines...)
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		r := newDifferentialRig(t, store, []proxy.Rule{{Bucket: "*", Bypass: true}})
+		own.played[store.Name] = true
+		t.Run("chapters", func(t *testing.T) {
+			for _, c := range chapters {
+				if slices.Contains([]string{"objects", "ranges", "conditions", "digests", "uploads", "copies"}, c.name) {
+					t.Run(c.name, func(t *testing.T) {
+						t.Parallel()
+						play(t, c, newSide(t, store, store.URL), newSide(t, store, r.url), list)
+					})
+				}
+			}
+		})
+	})
+	own.requireUsed(t)
 }
 
 // chapter is a part of the corpus that begins with an empty bucket.
@@ -462,11 +494,12 @@ type listedDifference struct {
 	used atomic.Bool
 }
 
-// readDifferences reads the list. Above each line, or those before it, there is a reason.
-func readDifferences(t *testing.T) *differenceList {
+// readDifferences reads a list. Above each line, or those before it, there is a reason.
+func readDifferences(t *testing.T, file string) *differenceList {
+	t.Helper()
 	list := &differenceList{played: map[string]bool{}}
 	reason := false
-	for line := range strings.Lines(string(testbed.Must(os.ReadFile("testdata/differences.txt"))(t))) {
+	for line := range strings.Lines(string(testbed.Must(os.ReadFile(filepath.Join("testdata", file)))(t))) {
 		line = strings.Trim(line, "\n")
 		if line == "" || strings.HasPrefix(line, "#") {
 			reason = line != ""
@@ -474,7 +507,7 @@ func readDifferences(t *testing.T) *differenceList {
 		}
 		parts := strings.Split(line, separator)
 		if len(parts) != 5 || !reason {
-			t.Fatalf("differences.txt: a line has store | request | field | the store's value | the proxy's, and a reason above it: %s", line)
+			t.Fatalf("a line of differences has store | request | field | the store's value | the proxy's, and a reason above it: %s", line)
 		}
 		list.lines = append(list.lines, &listedDifference{difference: difference{parts[0], parts[1], parts[2], parts[3], parts[4]}})
 	}
@@ -511,7 +544,7 @@ func fits(pattern, s string) bool {
 func (l *differenceList) requireUsed(t *testing.T) {
 	for _, line := range l.lines {
 		if !line.used.Load() && (l.played[line.store] || line.store == "*" && len(l.played) > 0) {
-			t.Errorf("no longer differs, so it must go from differences.txt: %s", line)
+			t.Errorf("no longer differs, so it must go from the list: %s", line)
 		}
 	}
 }

@@ -54,9 +54,9 @@ func (p *Proxy) authorizeObject(q *request, t target) error {
 		return err
 	}
 	switch {
-	case q.op.treatment == seal:
+	case q.op.treatment == seal && !p.bypassed(t):
 		return p.mayUseSome(q, t, policy.Encrypt)
-	case q.op.treatment == open && !p.cfg.PlaintextReads:
+	case q.op.treatment == open && !p.readsPlaintext(t):
 		return p.mayUseSome(q, t, policy.Decrypt)
 	}
 	return nil

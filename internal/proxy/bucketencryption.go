@@ -69,7 +69,7 @@ func (p *Proxy) defaultFor(q *request, rule *Rule) (*defaultEncryption, error) {
 		p.defaults.Add(q.target.bucket, known)
 	}
 	set := known.set
-	operator := &defaultEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: rule.BucketKey}
+	operator := rule.byDefault()
 	if set == nil {
 		return operator, nil
 	}
@@ -122,6 +122,9 @@ type blockedTypes struct {
 
 // getBucketEncryption answers for a bucket of which nothing is set, too, as S3 does since 2023.
 func (p *Proxy) getBucketEncryption(q *request) error {
+	if p.bypassed(q.target) {
+		return newError("ServerSideEncryptionConfigurationNotFoundError", "The server side encryption configuration was not found")
+	}
 	set, err := p.readDefault(q)
 	if err != nil {
 		return err
@@ -150,6 +153,9 @@ func (p *Proxy) putBucketEncryption(q *request) error {
 	set, err := parseEncryption(body, p.rule(q.target))
 	if err != nil {
 		return err
+	}
+	if p.bypassed(q.target) {
+		return deniedByBypass(&protection{mode: set.mode()})
 	}
 	b, err := json.Marshal(set)
 	if err != nil {

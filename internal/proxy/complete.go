@@ -98,21 +98,30 @@ func (p *Proxy) completeMultipartUpload(q *request) error {
 		return err
 	}
 	var done *completed
-	if err := q.whileAlive(p.cfg.AlivePause, func() (err error) { done, err = p.completeOnce(q, said, listed); return err }); err != nil {
+	work := func() (err error) { done, err = p.completeOnce(q, said, listed); return err }
+	if p.bypassed(q.target) {
+		work = func() (err error) { done, err = p.completePlain(q, body); return err }
+	}
+	if err := q.whileAlive(p.cfg.AlivePause, work); err != nil {
 		return err
 	}
 	copyResponse(q.w.Header(), done.header, writeResponse)
 	q.w.Header().Del("Etag")
-	protectionOf(done.envelope, nil).show(q.w.Header())
+	if done.envelope != nil {
+		protectionOf(done.envelope, nil).show(q.w.Header())
+		done.sum = make(http.Header)
+		(&sealedObject{trailer: done.trailer}).showChecksum(done.sum)
+	}
 	return q.replyCompleted(done)
 }
 
 // completed is what CompleteMultipartUpload has made.
 type completed struct {
-	etag     string      // the store's, without quotes
-	header   http.Header // of the store's answer
-	envelope *envelope.Envelope
-	trailer  *envelope.Trailer
+	etag     string             // the store's, without quotes
+	header   http.Header        // of the store's answer
+	envelope *envelope.Envelope // nil: the object is left as it is
+	trailer  *envelope.Trailer  // likewise
+	sum      http.Header        // headers that show the object's checksum; of a sealed one the trailer has it
 }
 
 // completeOnce completes an upload, or finds that this very request has completed it before.
@@ -597,12 +606,10 @@ func (q *request) replyCompleted(done *completed) error {
 		Sum      *textElement `xml:",omitempty"`
 		Type     string       `xml:"ChecksumType,omitempty"`
 	}{Xmlns: s3Namespace, Location: q.url, Bucket: q.target.bucket, Key: q.target.key, ETag: `"` + clientETag(done.etag) + `"`}
-	h := make(http.Header)
-	(&sealedObject{trailer: done.trailer}).showChecksum(h)
-	for name := range h {
+	for name := range done.sum {
 		if a, ok := checksum.ByHeader(name); ok {
-			result.Sum = sumElement(a, h.Get(name))
-			result.Type = h.Get("X-Amz-Checksum-Type")
+			result.Sum = sumElement(a, done.sum.Get(name))
+			result.Type = done.sum.Get("X-Amz-Checksum-Type")
 		}
 	}
 	return q.replyXML(result)
@@ -640,7 +647,7 @@ func (p *Proxy) completedBefore(q *request, listed []listedPart) (*completed, er
 		}
 	}
 	p.forgetCompleted(q, q.query.Get("uploadId")) // whoever completed it may not have come so far
-	return &completed{strings.Trim(o.stored.etag, `"`), resp.Header, o.envelope, t}, nil
+	return &completed{etag: strings.Trim(o.stored.etag, `"`), header: resp.Header, envelope: o.envelope, trailer: t}, nil
 }
 
 // isRow reports whether l would have become this row of the trailer. A bare tag becomes one that is not bound or, through its

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
@@ -34,7 +33,9 @@ func (p *Proxy) copyObject(q *request) error {
 	h := q.w.Header()
 	copyResponse(h, done.header, writeResponse)
 	h.Del("Etag")
-	done.protected.showNew(h)
+	if done.protected != nil {
+		done.protected.showNew(h)
+	}
 	if done.sourceVersion != "" {
 		h.Set("X-Amz-Copy-Source-Version-Id", done.sourceVersion)
 	}
@@ -47,7 +48,7 @@ type copied struct {
 	etag          string      // the client's, quoted
 	lastModified  string
 	sourceVersion string
-	protected     *protection
+	protected     *protection // nil: it is left as it is
 	sum           http.Header // headers that show the copy's checksum
 }
 
@@ -107,6 +108,9 @@ func (q *request) replacesMetadata() bool { return q.header.Get(metadataDirectiv
 
 // copyOnce copies the source as it is now. It fails with errReplaced when the source changes meanwhile.
 func (p *Proxy) copyOnce(q, source *request) (*copied, error) {
+	if p.bypassed(q.target) {
+		return p.copyPlain(q, source)
+	}
 	protected, err := p.protect(q)
 	if err != nil {
 		return nil, err
@@ -238,7 +242,7 @@ func (p *Proxy) provideChecksum(q, source *request, o *sealedObject) error {
 
 // copyPlaintext seals an object that has no envelope on its way to its new place, where reading such objects is allowed.
 func (p *Proxy) copyPlaintext(q, source *request, protected *protection, out outgoing) (*copied, error) {
-	if !p.cfg.PlaintextReads {
+	if !p.readsPlaintext(source.target) {
 		return nil, errPlaintext
 	}
 	r, err := p.openRead(source, nil)
@@ -252,7 +256,7 @@ func (p *Proxy) copyPlaintext(q, source *request, protected *protection, out out
 	case r.length < 0:
 		return nil, fmt.Errorf("%w: it does not say how long the object is", errStore)
 	case envelope.SealedSize(r.length) > envelope.MaxSealedPart:
-		return nil, newError("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: "+strconv.Itoa(maxSinglePut))
+		return nil, sourceTooLarge(maxSinglePut)
 	}
 	if err := p.copyTags(q, source, r.header, out.header); err != nil {
 		return nil, err
@@ -269,8 +273,12 @@ func (p *Proxy) sealCopy(q *request, protected *protection, out outgoing, r *rea
 		src = io.TeeReader(src, digest)
 		sum = func() checksum.Value { return checksum.Value{Algorithm: a, Sum: digest.Sum(nil)} }
 	}
+	var before checksum.Value
+	if r.length == 0 {
+		before = sum() // there is no trailer that could have it
+	}
 	dek := envelope.NewDEK()
-	value, err := p.wrap(q, protected, &envelope.Envelope{Length: r.length}, dek, checksum.Value{})
+	value, err := p.wrap(q, protected, &envelope.Envelope{Length: r.length}, dek, before)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func (p *Proxy) uploadPartCopy(q *request) error {
 	if err != nil {
 		return err
 	}
-	u, err := p.openUpload(q)
+	write, err := p.partWriter(q, number)
 	if err != nil {
 		return err
 	}
@@ -32,12 +32,14 @@ func (p *Proxy) uploadPartCopy(q *request) error {
 	}
 	var done *copiedPart
 	work := func() error {
-		return whileReplaced(func() (err error) { done, err = p.copyPart(q, source, u, number, asked); return err })
+		return whileReplaced(func() (err error) { done, err = p.copyPart(source, asked, write); return err })
 	}
 	if err := q.whileAlive(p.cfg.AlivePause, work); err != nil {
 		return err
 	}
-	protectionOf(u.envelope, q.customer).show(q.w.Header())
+	if done.protected != nil {
+		done.protected.show(q.w.Header())
+	}
 	if done.sourceVersion != "" {
 		q.w.Header().Set("X-Amz-Copy-Source-Version-Id", done.sourceVersion)
 	}
@@ -47,7 +49,7 @@ func (p *Proxy) uploadPartCopy(q *request) error {
 		LastModified string
 		ETag         string
 		Sum          *textElement
-	}{Xmlns: s3Namespace, LastModified: p.cfg.Now().UTC().Format(documentTime), ETag: `"` + done.tag.String() + `"`}
+	}{Xmlns: s3Namespace, LastModified: p.cfg.Now().UTC().Format(documentTime), ETag: done.etag}
 	if done.sum.Algorithm != 0 {
 		result.Sum = sumElement(done.sum.Algorithm, done.sum.String())
 	}
@@ -56,12 +58,28 @@ func (p *Proxy) uploadPartCopy(q *request) error {
 
 // copiedPart is what UploadPartCopy has made.
 type copiedPart struct {
-	tag           partTag
+	etag          string         // the client's, quoted
 	sum           checksum.Value // zero where the upload has none
+	protected     *protection    // nil: it is left as it is
 	sourceVersion string
 }
 
-func (p *Proxy) copyPart(q, source *request, u *upload, number int, asked *byteRange) (*copiedPart, error) {
+// partWriter stores n bytes that it reads from src as a part.
+type partWriter func(src io.Reader, n int64) (*copiedPart, error)
+
+// partWriter returns what stores a part of q's upload.
+func (p *Proxy) partWriter(q *request, number int) (partWriter, error) {
+	if p.bypassed(q.target) {
+		return p.plainPartWriter(q, number)
+	}
+	u, err := p.openUpload(q)
+	if err != nil {
+		return nil, err
+	}
+	return func(src io.Reader, n int64) (*copiedPart, error) { return p.sealPart(q, u, number, src, n) }, nil
+}
+
+func (p *Proxy) copyPart(source *request, asked *byteRange, write partWriter) (*copiedPart, error) {
 	r, err := p.openRead(source, asked)
 	if err != nil {
 		return nil, copyRangeFailure(err, asked)
@@ -71,6 +89,17 @@ func (p *Proxy) copyPart(q, source *request, u *upload, number int, asked *byteR
 	if err != nil {
 		return nil, err
 	}
+	done, err := write(src, n)
+	if err != nil {
+		return nil, err
+	}
+	r.drain()
+	done.sourceVersion = r.header.Get("X-Amz-Version-Id")
+	return done, nil
+}
+
+// sealPart stores what src reads, sealed, as a part.
+func (p *Proxy) sealPart(q *request, u *upload, number int, src io.Reader, n int64) (*copiedPart, error) {
 	if err := checkPartSize(number, n); err != nil {
 		return nil, err
 	}
@@ -87,12 +116,11 @@ func (p *Proxy) copyPart(q, source *request, u *upload, number int, asked *byteR
 	if err != nil {
 		return nil, err
 	}
-	r.drain()
-	done := &copiedPart{sourceVersion: r.header.Get("X-Amz-Version-Id")}
+	done := &copiedPart{protected: protectionOf(u.envelope, q.customer)}
 	if digest != nil {
 		done.sum = checksum.Value{Algorithm: u.state.Checksum, Sum: digest.Sum(nil)}
 	}
-	done.tag = newPartTag(etag, sealer.Attempt(), sealer.CRC(), done.sum)
+	done.etag = `"` + newPartTag(etag, sealer.Attempt(), sealer.CRC(), done.sum).String() + `"`
 	return done, nil
 }
 

@@ -256,6 +256,7 @@ func (p *Proxy) sendRead(q *request, method string, sealed *byteRange) (*http.Re
 	for key := range strings.FieldsSeq(q.op.keys) {
 		out.query.Del(key) // the store is asked for the object alone: its parts and sizes are not the client's
 	}
+	p.askChecksum(q, out.header)
 	if sealed != nil {
 		out.header.Set("Range", sealed.String())
 	}
@@ -286,7 +287,7 @@ func (p *Proxy) unsatisfiable(q *request, asked *byteRange) (*reading, error) {
 		return nil, err
 	}
 	if o == nil {
-		if _, _, ok := asked.resolve(size); !ok && p.cfg.PlaintextReads {
+		if _, _, ok := asked.resolve(size); !ok && p.readsPlaintext(q.target) {
 			return nil, invalidRange(q, size)
 		}
 		return &reading{asked: asked, body: http.NoBody}, nil

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -17,6 +18,9 @@ import (
 func (p *Proxy) getPart(q *request) error {
 	return whileReplaced(func() error {
 		part, err := p.findPart(q)
+		if errors.Is(err, errPlaintextPart) && p.bypassed(q.target) {
+			return p.getPlainPart(q)
+		}
 		if err != nil {
 			return err
 		}
@@ -40,6 +44,9 @@ func (p *Proxy) getPart(q *request) error {
 func (p *Proxy) headPart(q *request) error {
 	return whileReplaced(func() error {
 		part, err := p.findPart(q)
+		if errors.Is(err, errPlaintextPart) && p.bypassed(q.target) {
+			return p.getPlainPart(q)
+		}
 		if err != nil {
 			return err
 		}
@@ -166,6 +173,9 @@ func (p *Proxy) getObjectAttributes(q *request) error {
 		o, header, _, err := p.head(q)
 		if err != nil {
 			return err
+		}
+		if o == nil && p.bypassed(q.target) {
+			return p.getPlainAttributes(q, asked, header)
 		}
 		if o == nil {
 			return errPlaintextPart

@@ -92,6 +92,12 @@ var (
 		"x-amz-missing-meta x-amz-object-lock-* x-amz-replication-status x-amz-request-charged x-amz-restore " +
 		"x-amz-storage-class x-amz-tagging-count x-amz-version-id x-amz-website-redirect-location")
 
+	// checksumResponse is for what is stored as the client has it: there the store's checksums are the client's.
+	checksumResponse = headerNames("x-amz-checksum-*")
+
+	// partResponse is for a part of such an object, besides objectResponse.
+	partResponse = headerNames("x-amz-checksum-* x-amz-mp-parts-count")
+
 	// attributesResponse is for GetObjectAttributes.
 	attributesResponse = headerNames("last-modified x-amz-delete-marker x-amz-request-charged x-amz-version-id")
 

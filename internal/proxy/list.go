@@ -181,11 +181,12 @@ func (p *Proxy) lookUpSizes(q *request, body []byte) (map[listEntry]int64, error
 	group, ctx := errgroup.WithContext(q.ctx)
 	group.SetLimit(sizeLookUps)
 	_, err := rewriteListing(body, "", func(e listEntry) (int64, error) {
-		if listedSize(e.Size) == e.Size && !envelope.IsIrregularSize(e.Size) || !p.cfg.PlaintextReads && !envelope.IsIrregularSize(e.Size) {
+		t := target{q.target.bucket, e.Key}
+		if !envelope.IsIrregularSize(e.Size) && (listedSize(e.Size) == e.Size || !p.readsPlaintext(t)) {
 			return 0, nil
 		}
 		group.Go(func() error {
-			size, err := p.lookUpSize(q.internal(ctx, target{q.target.bucket, e.Key}), e)
+			size, err := p.lookUpSize(q.internal(ctx, t), e)
 			mu.Lock()
 			defer mu.Unlock()
 			sizes[e] = size

@@ -38,6 +38,9 @@ func (p *Proxy) createMultipartUpload(q *request) error {
 	if err != nil {
 		return err
 	}
+	if p.bypassed(q.target) {
+		return p.createPlainUpload(q)
+	}
 	protected, err := p.protect(q)
 	if err != nil {
 		return err
@@ -52,39 +55,53 @@ func (p *Proxy) createMultipartUpload(q *request) error {
 	}
 	out := outgoing{method: http.MethodPost, target: q.target, query: storeQuery(q.query), header: q.op.storeHeader(q.header)}
 	out.header.Set(reservedMetadata, s.Envelope)
-	resp, err := p.send(q, out)
+	id, header, err := p.createAtStore(q, out)
 	if err != nil {
-		return err
-	}
-	if err := q.expect(resp, http.StatusOK); err != nil {
 		return tellBudget(err, out.header)
 	}
-	var made struct {
-		UploadID string `xml:"UploadId"`
-	}
-	if err := closing(resp, decodeXML(resp.Body, maxErrorBody, &made)); err != nil {
-		return err
-	}
-	if made.UploadID == "" {
-		return fmt.Errorf("%w: it gave no upload id", errStore)
-	}
-	if err := p.saveUpload(q, made.UploadID, s); err != nil {
-		return errors.Join(err, p.abortAtStore(q, made.UploadID))
+	if err := p.saveUpload(q, id, s); err != nil {
+		return errors.Join(err, p.abortAtStore(q, id))
 	}
 	h := q.w.Header()
-	copyResponse(h, resp.Header, writeResponse)
+	copyResponse(h, header, writeResponse)
 	protected.showNew(h)
 	if s.Checksum != 0 {
 		h.Set("X-Amz-Checksum-Algorithm", s.Checksum.String())
 		h.Set("X-Amz-Checksum-Type", checksumTypeNames[s.Type])
 	}
+	return q.replyInitiated(id)
+}
+
+// createAtStore has the store begin an upload, and returns its id and the headers of the store's answer.
+func (p *Proxy) createAtStore(q *request, out outgoing) (id string, header http.Header, err error) {
+	resp, err := p.send(q, out)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := q.expect(resp, http.StatusOK); err != nil {
+		return "", nil, err
+	}
+	var made struct {
+		UploadID string `xml:"UploadId"`
+	}
+	if err := closing(resp, decodeXML(resp.Body, maxErrorBody, &made)); err != nil {
+		return "", nil, err
+	}
+	if made.UploadID == "" {
+		return "", nil, fmt.Errorf("%w: it gave no upload id", errStore)
+	}
+	return made.UploadID, resp.Header, nil
+}
+
+// replyInitiated answers a CreateMultipartUpload.
+func (q *request) replyInitiated(id string) error {
 	return q.replyXML(struct {
 		XMLName  xml.Name `xml:"InitiateMultipartUploadResult"`
 		Xmlns    string   `xml:"xmlns,attr"`
 		Bucket   string
 		Key      string
 		UploadID string `xml:"UploadId"`
-	}{Xmlns: s3Namespace, Bucket: q.target.bucket, Key: q.target.key, UploadID: made.UploadID})
+	}{Xmlns: s3Namespace, Bucket: q.target.bucket, Key: q.target.key, UploadID: id})
 }
 
 var checksumTypeNames = map[envelope.ChecksumType]string{envelope.FullObject: "FULL_OBJECT", envelope.Composite: "COMPOSITE"}
@@ -134,6 +151,9 @@ func (p *Proxy) uploadPart(q *request) error {
 	number, err := q.partNumber()
 	if err != nil {
 		return err
+	}
+	if p.bypassed(q.target) {
+		return p.uploadPlainPart(q, number)
 	}
 	length := q.body.Length()
 	if length < 0 {

@@ -51,6 +51,9 @@ Every operation of S3, and what the proxy does with it:
 
 Action is what a policy must permit, where the operator has one: see [policy.md](policy.md).
 
+Of objects that the operator wants left as they are ([encryption.md](encryption.md#what-must-stay-plain)) bodies are not sealed, and what is refused here of
+objects that are not sealed is passed on.
+
 A request is matched exactly, by its method, by what it addresses, and by its sub-resources. One that matches no row, a
 query parameter that its row does not take, and an ` + "`x-amz-*`" + ` header that its row does not allow are refused with
 501 NotImplemented: what the proxy does not know may carry data that would reach the store in the clear.

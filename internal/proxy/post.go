@@ -35,7 +35,7 @@ func (p *Proxy) postObject(q *request) error {
 		return err
 	}
 	q.target.key = key
-	resp, err := p.putSealed(q)
+	resp, err := p.put(q)
 	if err != nil {
 		return err
 	}

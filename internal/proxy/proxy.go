@@ -123,6 +123,8 @@ type memory struct {
 	defaults   *defaultsCache
 	completing turns
 	underWay   atomic.Int64 // requests
+
+	plainUploads *plainUploads
 }
 
 // New checks cfg and returns the handler.
@@ -144,7 +146,7 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return build(cfg, upstream, &memory{sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache(), defaults: newDefaultsCache()})
+	return build(cfg, upstream, &memory{sizes: newSizeCache(), layouts: newLayoutCache(), uploads: newUploadCache(), defaults: newDefaultsCache(), plainUploads: newPlainUploads()})
 }
 
 // With returns a handler that differs in who its clients are, what they may do and how objects are encrypted. It remembers what p does, and may

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"net/http"
 	"strconv"
@@ -23,9 +22,9 @@ const (
 	maxMetadata = 2 << 10
 )
 
-// putObject seals the body on its way to the store.
+// putObject seals the body on its way to the store, unless it is to be left as it is.
 func (p *Proxy) putObject(q *request) error {
-	resp, err := p.putSealed(q)
+	resp, err := p.put(q)
 	if err != nil {
 		return err
 	}
@@ -33,9 +32,16 @@ func (p *Proxy) putObject(q *request) error {
 	return closing(resp, q.reply(http.StatusOK, nil))
 }
 
-// putSealed makes an object of the request's body, and sets the headers that tell the client so. The store gets the last
-// frame only when the body has proved to be what the client declared; until then the request it sees is incomplete, and it
-// stores nothing.
+// put makes an object of the request's body, and sets the headers that tell the client so.
+func (p *Proxy) put(q *request) (*http.Response, error) {
+	if p.bypassed(q.target) {
+		return p.putPlain(q)
+	}
+	return p.putSealed(q)
+}
+
+// putSealed is put for an object that is sealed. The store gets the last frame only when the body has proved to be what the
+// client declared; until then the request it sees is incomplete, and it stores nothing.
 func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 	length := q.body.Length()
 	switch {
@@ -100,13 +106,21 @@ func (p *Proxy) sendObject(q *request, out outgoing, sealer *envelope.Sealer, le
 		}
 		out.body = bytes.NewReader(sealed.Bytes())
 		if needsChecksum(out.header) {
-			out.header.Set(storeChecksum, crc32Base64(crc32.ChecksumIEEE(sealed.Bytes())))
+			setChecksum(out.header, checksumOf(checksum.CRC32, sealed.Bytes()))
 		}
 	}
 	sealed := out.length
 	if length > smallBody && needsChecksum(out.header) {
-		out = withTrailer(out)
+		digest := checksum.CRC32.New()
+		out.body = io.TeeReader(out.body, digest)
+		out = withTrailer(out, checksum.CRC32, func() checksum.Value { return checksum.Value{Algorithm: checksum.CRC32, Sum: digest.Sum(nil)} })
 	}
+	resp, err := p.sendWhole(q, out, body, sealed)
+	return resp, tellBudget(err, out.header)
+}
+
+// sendWhole sends out, whose body is length bytes of the given one, and returns the answer if the store has it all.
+func (p *Proxy) sendWhole(q *request, out outgoing, body *sending, length int64) (*http.Response, error) {
 	resp, err := p.send(q, out)
 	if bodyErr := body.failed.Load(); bodyErr != nil {
 		return nil, *bodyErr
@@ -115,9 +129,9 @@ func (p *Proxy) sendObject(q *request, out outgoing, sealer *envelope.Sealer, le
 		return nil, err
 	}
 	if err := q.expect(resp, http.StatusOK); err != nil {
-		return nil, tellBudget(err, out.header)
+		return nil, err
 	}
-	if body.sent.Load() != sealed {
+	if body.sent.Load() != length {
 		return nil, closing(resp, fmt.Errorf("%w: it answered before it had the whole object", errStore))
 	}
 	return resp, nil

@@ -15,6 +15,9 @@ type Rule struct {
 	Bucket string
 	// Prefix is what the objects' keys begin with; empty is every key.
 	Prefix string
+	// Bypass keeps the objects out of encryption: they are stored and read as they are. Such a rule has nothing else; what lies there
+	// sealed, from before the rule, is opened by the rules behind it.
+	Bypass bool
 	// Algorithm is for requests and buckets that name none: AES256 or aws:kms. Empty is AES256.
 	Algorithm string
 	// KeyID names the key for AES256, and for aws:kms where no other is named.
@@ -38,6 +41,8 @@ func (r *Rule) check() error {
 	switch {
 	case r.Bucket == "":
 		return errors.New("it names no bucket")
+	case r.Bypass:
+		return r.checkBypass()
 	case r.KeyID == "":
 		return errors.New("it names no key")
 	case r.Algorithm != "" && r.Algorithm != algorithmS3 && r.Algorithm != algorithmKMS:
@@ -56,12 +61,28 @@ func (r *Rule) check() error {
 	return nil
 }
 
-// rule returns the operator's rule for an object: the first that fits. What the proxy keeps for itself is under its own key.
-func (p *Proxy) rule(t target) *Rule {
+// checkBypass refuses a rule with bypass that says more, which would not hold, or is about what the proxy keeps for itself.
+func (r *Rule) checkBypass() error {
+	switch {
+	case r.Algorithm != "" || r.KeyID != "" || r.BucketKey || r.Allow != nil || r.KeyIDs != nil || r.Aliases != nil:
+		return errors.New("with bypass it may have a bucket and a prefix alone: nothing is encrypted, and what is sealed already is opened by the rules behind it")
+	case strings.HasPrefix(r.Prefix, reservedPrefix):
+		return fmt.Errorf("keys that begin with %s belong to the proxy, and are always sealed", reservedPrefix)
+	}
+	return nil
+}
+
+// firstRule returns the first of the operator's rules that fits an object. What the proxy keeps for itself is under its own key.
+func (p *Proxy) firstRule(t target) *Rule { return p.findRule(t, true) }
+
+// rule returns the first rule that says how an object is encrypted or, where bypass comes first, how it was before.
+func (p *Proxy) rule(t target) *Rule { return p.findRule(t, false) }
+
+func (p *Proxy) findRule(t target, bypass bool) *Rule {
 	if !strings.HasPrefix(t.key, reservedPrefix) {
 		for i := range p.cfg.Rules {
 			r := &p.cfg.Rules[i]
-			if (r.Bucket == "*" || r.Bucket == t.bucket) && strings.HasPrefix(t.key, r.Prefix) {
+			if (bypass || !r.Bypass) && (r.Bucket == "*" || r.Bucket == t.bucket) && strings.HasPrefix(t.key, r.Prefix) {
 				return r
 			}
 		}
@@ -71,7 +92,7 @@ func (p *Proxy) rule(t target) *Rule {
 
 // checkFolded refuses to make an object under one rule where a store that cleans paths would keep it under the name of another.
 func (p *Proxy) checkFolded(t target) error {
-	if p.rule(target{t.bucket, folded(t.key)}) != p.rule(t) {
+	if as := (target{t.bucket, folded(t.key)}); p.firstRule(as) != p.firstRule(t) || p.rule(as) != p.rule(t) {
 		return newError("AccessDenied", "The operator's rule for this key is another one when the key is read as a path.")
 	}
 	return nil
@@ -114,6 +135,11 @@ var modeNames = map[envelope.Mode]string{envelope.ModeS3: algorithmS3, envelope.
 // allows reports whether objects may be encrypted so.
 func (r *Rule) allows(mode envelope.Mode) bool {
 	return r.Allow == nil || modeNames[mode] == r.algorithm() || slices.Contains(r.Allow, modeNames[mode])
+}
+
+// byDefault returns how objects are encrypted where neither request nor bucket says.
+func (r *Rule) byDefault() *defaultEncryption {
+	return &defaultEncryption{Algorithm: r.algorithm(), KeyID: r.KeyID, BucketKey: r.BucketKey}
 }
 
 func (r *Rule) algorithm() string {

@@ -62,6 +62,9 @@ func (p *Proxy) parseUpdate(q *request, body []byte) (*protection, error) {
 	if err := s.checkContext(q); err != nil {
 		return nil, err
 	}
+	if p.bypassed(q.target) {
+		return nil, deniedByBypass(s)
+	}
 	if err := rule.permit(s, &defaultEncryption{}); err != nil {
 		return nil, err
 	}

@@ -76,6 +76,10 @@ func (b *Body) Length() int64 { return b.length }
 // Chunked reports whether the payload came in aws-chunked framing.
 func (b *Body) Chunked() bool { return b.chunks != nil }
 
+// SHA256 returns, in hexadecimal, the hash that the payload is signed with as a
+// whole, if it is.
+func (b *Body) SHA256() (string, bool) { return hex.EncodeToString(b.sha256), b.sha256 != nil }
+
 // ContentMD5 returns the value of the Content-MD5 header, if there is one.
 func (b *Body) ContentMD5() (checksum.Value, bool) { return b.contentMD5, b.contentMD5.Sum != nil }
 
