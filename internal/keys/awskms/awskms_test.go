@@ -10,9 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -182,12 +180,7 @@ func TestStates(t *testing.T) {
 
 // answer puts an error in place of the server's answer.
 func answer(status int, code string) func(*http.Response) error {
-	return func(r *http.Response) error {
-		body := `{"__type":"` + code + `","message":"injected"}`
-		r.StatusCode, r.Body, r.ContentLength = status, io.NopCloser(strings.NewReader(body)), int64(len(body))
-		r.Header.Set("Content-Length", strconv.Itoa(len(body)))
-		return nil
-	}
+	return keystest.Answer(status, `{"__type":"`+code+`","message":"injected"}`)
 }
 
 // onWire gives a provider behind a wire, and a key with a wrapping under it.
@@ -235,41 +228,14 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// One fault of the moment is not seen, whatever it is; and one that stays is told before the key cache's ten seconds are over.
 func TestFaults(t *testing.T) {
 	p, w, arn, _ := onWire(t)
-	for name, fault := range map[string]func(*http.Response) error{
+	keystest.Faults(t, p, arn, w, map[string]func(*http.Response) error{
 		"cut":       func(*http.Response) error { return testbed.ErrCut },
 		"throttled": answer(400, "ThrottlingException"),
 		"busy":      answer(503, ""),
-		"slow": func(*http.Response) error {
-			time.Sleep(3 * time.Second)
-			return nil
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var faults, limit atomic.Int32
-			limit.Store(1)
-			w.AlterResponse(func(r *http.Response) error {
-				if faults.Add(1) > limit.Load() {
-					return nil
-				}
-				return fault(r)
-			})
-			if _, err := p.GenerateKey(t.Context(), arn, nil); err != nil {
-				t.Errorf("one fault: %v", err)
-			}
-			limit.Store(1000)
-			begin := time.Now()
-			_, err := p.GenerateKey(t.Context(), arn, nil)
-			if !errors.Is(err, keys.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("a fault that stays: %v", err)
-			}
-			if took := time.Since(begin); took > 8*time.Second {
-				t.Errorf("it took %v to tell", took)
-			}
-		})
-	}
+		"slow":      keystest.Slow,
+	})
 }
 
 // The version is the id of the key material, where KMS tells it, so that a rotation is seen.

@@ -2,7 +2,6 @@ package vault_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,7 +19,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -242,47 +240,19 @@ func TestIgnoredAssociatedData(t *testing.T) {
 
 // answer puts a refusal in place of the server's answer.
 func answer(status int) func(*http.Response) error {
-	return func(r *http.Response) error {
-		const body = `{"errors":["injected"]}`
-		r.StatusCode, r.Body, r.ContentLength = status, io.NopCloser(strings.NewReader(body)), int64(len(body))
-		r.Header.Set("Content-Length", fmt.Sprint(len(body)))
-		return nil
-	}
+	return keystest.Answer(status, `{"errors":["injected"]}`)
 }
 
-// One fault of the moment is not seen, whatever it is; and one that stays is told before the key cache's ten seconds are over.
 func TestFaults(t *testing.T) {
 	s := start(t)
 	w := testbed.NewWire(t, s.url)
-	p, name := s.asRoot(t, w.URL), s.key(t, nil)
-	for what, fault := range map[string]func(*http.Response) error{
-		"cut": func(*http.Response) error { return testbed.ErrCut }, "throttled": answer(429), "sealed": answer(503), "broken": answer(500),
-		"slow": func(*http.Response) error {
-			time.Sleep(3 * time.Second)
-			return nil
-		},
-	} {
-		t.Run(what, func(t *testing.T) {
-			var faults, limit atomic.Int32
-			limit.Store(1)
-			w.AlterResponse(func(r *http.Response) error {
-				if faults.Add(1) > limit.Load() {
-					return nil
-				}
-				return fault(r)
-			})
-			mustGenerate(t, p, name)
-			limit.Store(1000)
-			begin := time.Now()
-			_, err := p.GenerateKey(t.Context(), name, nil)
-			if !errors.Is(err, keys.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("a fault that stays: %v", err)
-			}
-			if took := time.Since(begin); took > 8*time.Second {
-				t.Errorf("it took %v to tell", took)
-			}
-		})
-	}
+	keystest.Faults(t, s.asRoot(t, w.URL), s.key(t, nil), w, map[string]func(*http.Response) error{
+		"cut":       func(*http.Response) error { return testbed.ErrCut },
+		"throttled": answer(429),
+		"sealed":    answer(503),
+		"broken":    answer(500),
+		"slow":      keystest.Slow,
+	})
 }
 
 // A token is read again when its file changes: who renews it there needs no restart.
