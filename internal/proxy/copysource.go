@@ -62,7 +62,7 @@ func (p *Proxy) sourceRequest(q *request) (*request, error) {
 		return nil, err
 	}
 	own.method, own.op, own.query, own.header = http.MethodGet, copySourceRead, make(url.Values), make(http.Header)
-	if !p.cfg.PlaintextReads {
+	if !p.readsPlaintext(source) {
 		if err := p.mayUseSome(own, source, policy.Decrypt); err != nil {
 			return nil, err
 		}
