@@ -43,8 +43,11 @@ func rawGCM(b *testing.B) (aead cipher.AEAD, nonce, plain, out []byte) {
 	return must(cipher.NewGCM(block))(b), make([]byte, 12), make([]byte, frame), make([]byte, 0, frame+16)
 }
 
-func BenchmarkSeal(b *testing.B) {
-	dek, plain, buf := envelope.NewDEK(), pattern(frame), make([]byte, 128<<10+64)
+func BenchmarkSeal(b *testing.B)          { benchmarkSeal(b, envelope.NewDEK()) }
+func BenchmarkSealTwoLayers(b *testing.B) { benchmarkSeal(b, envelope.NewDSSEKey()) }
+
+func benchmarkSeal(b *testing.B, dek *envelope.DEK) {
+	plain, buf := pattern(frame), make([]byte, 128<<10+64)
 	b.SetBytes(benchSize)
 	b.ReportAllocs()
 	for b.Loop() {

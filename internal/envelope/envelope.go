@@ -7,7 +7,8 @@
 //	trailer       = structure (clear, authenticated) ‖ box ‖ tail
 //
 // A 32-byte data key, the DEK, belongs to one object or one multipart upload; frames, trailer and commitment have keys
-// of their own, derived from it. The envelope carries the DEK, wrapped and bound to bucket and key.
+// of their own, derived from it. The envelope carries the DEK, wrapped and bound to bucket and key. In ModeDSSE there are two
+// DEKs, and everything is encrypted under both.
 //
 // Sizes are pure functions (SealedSize, PlaintextSize). Sealing and opening are readers with constant memory; an opening
 // reader never returns a byte of a frame before the frame is verified, and its errors are final.
@@ -47,6 +48,7 @@ const (
 	ModeS3       Mode = 1 // SSE-S3: a key of the service
 	ModeKMS      Mode = 2 // SSE-KMS: a key that the user names
 	ModeCustomer Mode = 3 // SSE-C: a key that comes with the request
+	ModeDSSE     Mode = 4 // DSSE-KMS: a key that the user names, and a second one of the operator's for a second layer
 )
 
 // String returns the name that docs/format.md has for the mode.
@@ -58,6 +60,8 @@ func (m Mode) String() string {
 		return "KMS"
 	case ModeCustomer:
 		return "C"
+	case ModeDSSE:
+		return "DSSE"
 	}
 	return "unknown"
 }
@@ -74,6 +78,8 @@ const (
 	customerSize  = saltSize + checkSize
 	minWrappedDEK = FrameOverhead + dekSize + 1
 	maxWrappedDEK = minWrappedDEK + maxChecksum
+
+	wrappedSecondSize = FrameOverhead + dekSize
 )
 
 // Envelope is what an object's reserved metadata header says about it. Its fields come from the store, so nothing in
@@ -87,8 +93,12 @@ type Envelope struct {
 	Context    map[string]string // encryption context of the request; nil if there is none
 	WrappedKey []byte            // the wrapping key as the provider wrapped it; salt and check in ModeCustomer
 
-	commitment [commitmentSize]byte
-	wrappedDEK []byte
+	SecondKeyID      string // of the key that wraps the second wrapping key; empty but in ModeDSSE
+	SecondWrappedKey []byte // the second wrapping key as the provider wrapped it
+
+	commitment    [commitmentSize]byte
+	wrappedSecond []byte // the second DEK
+	wrappedDEK    []byte
 }
 
 // Commitment returns the commitment to the data key, as a string: an identity of the key that is not secret.
@@ -96,10 +106,10 @@ func (e *Envelope) Commitment() string { return string(e.commitment[:]) }
 
 // String encodes e as base64url without padding, for a metadata header.
 func (e *Envelope) String() string {
-	return base64.RawURLEncoding.EncodeToString(append(e.head(), e.wrappedDEK...))
+	return base64.RawURLEncoding.EncodeToString(slices.Concat(e.head(), e.wrappedSecond, e.wrappedDEK))
 }
 
-// head returns every byte before the wrapped DEK.
+// head returns every byte before the wrapped DEKs.
 func (e *Envelope) head() []byte {
 	var flags byte
 	if e.Multipart {
@@ -111,10 +121,18 @@ func (e *Envelope) head() []byte {
 	b := []byte{version1, byte(e.Mode), flags}
 	b = binary.BigEndian.AppendUint64(b, uint64(e.Length)) //nolint:gosec // validate holds lengths in 0 … 2⁴⁶
 	b = append(b, e.commitment[:]...)
-	b = append(b, byte(len(e.KeyID))) //nolint:gosec // validate holds key ids to 255 bytes
-	b = append(b, e.KeyID...)
+	b = appendKeyID(b, e.KeyID)
 	b = appendPrefixed(b, encodeContext(e.Context))
-	return appendPrefixed(b, e.WrappedKey)
+	b = appendPrefixed(b, e.WrappedKey)
+	if e.Mode == ModeDSSE {
+		b = appendPrefixed(appendKeyID(b, e.SecondKeyID), e.SecondWrappedKey)
+	}
+	return b
+}
+
+func appendKeyID(b []byte, id string) []byte {
+	b = append(b, byte(len(id))) //nolint:gosec // validate holds key ids to 255 bytes
+	return append(b, id...)
 }
 
 // Parse decodes a metadata value. What it accepts re-encodes to the same text.
@@ -139,6 +157,11 @@ func Parse(s string) (*Envelope, error) {
 	e.KeyID = string(d.take(int(d.byte())))
 	context := d.prefixed()
 	e.WrappedKey = bytes.Clone(d.prefixed())
+	if e.Mode == ModeDSSE {
+		e.SecondKeyID = string(d.take(int(d.byte())))
+		e.SecondWrappedKey = bytes.Clone(d.prefixed())
+		e.wrappedSecond = bytes.Clone(d.take(wrappedSecondSize))
+	}
 	e.wrappedDEK = bytes.Clone(d.b)
 	if d.bad || flags&^byte(knownFlags) != 0 {
 		return nil, fmt.Errorf("%w: truncated, or with unknown flags", ErrEnvelope)
@@ -152,7 +175,7 @@ func Parse(s string) (*Envelope, error) {
 // validate checks what the encoding itself does not enforce.
 func (e *Envelope) validate() error {
 	switch {
-	case e.Mode != ModeS3 && e.Mode != ModeKMS && e.Mode != ModeCustomer:
+	case e.Mode < ModeS3 || e.Mode > ModeDSSE:
 		return fmt.Errorf("%w: mode %d is not known", ErrEnvelope, e.Mode)
 	case e.Length < 0 || e.Length > maxSize || (e.Multipart && e.Length != 0):
 		return fmt.Errorf("%w: plaintext length out of range", ErrEnvelope)
@@ -160,16 +183,27 @@ func (e *Envelope) validate() error {
 		return fmt.Errorf("%w: fields do not fit a customer key", ErrEnvelope)
 	case e.Mode != ModeCustomer && !validKeyID(e.KeyID):
 		return fmt.Errorf("%w: key id is not 1 to 255 printable ASCII characters", ErrEnvelope)
+	case !e.validSecond():
+		return fmt.Errorf("%w: fields do not fit two layers", ErrEnvelope)
 	case !validContext(e.Context):
 		return fmt.Errorf("%w: encryption context is not UTF-8", ErrEnvelope)
 	case len(e.WrappedKey) == 0 || len(e.WrappedKey) > maxWrappedKey:
 		return fmt.Errorf("%w: wrapped key of %d bytes", ErrEnvelope, len(e.WrappedKey))
 	case len(e.wrappedDEK) < minWrappedDEK || len(e.wrappedDEK) > maxWrappedDEK:
 		return fmt.Errorf("%w: wrapped data key of %d bytes", ErrEnvelope, len(e.wrappedDEK))
-	case len(e.head())+len(e.wrappedDEK) > maxEnvelope:
+	case len(e.head())+len(e.wrappedSecond)+len(e.wrappedDEK) > maxEnvelope:
 		return fmt.Errorf("%w: over %d bytes; use a shorter encryption context", ErrEnvelope, maxEnvelope)
 	}
 	return nil
+}
+
+// validSecond checks the fields of the second layer. Two layers under one key would be one.
+func (e *Envelope) validSecond() bool {
+	if e.Mode != ModeDSSE {
+		return e.SecondKeyID == "" && e.SecondWrappedKey == nil && e.wrappedSecond == nil
+	}
+	return e.OwnKey && validKeyID(e.SecondKeyID) && e.SecondKeyID != e.KeyID &&
+		len(e.SecondWrappedKey) >= 1 && len(e.SecondWrappedKey) <= maxWrappedKey && len(e.wrappedSecond) == wrappedSecondSize
 }
 
 func validKeyID(id string) bool {

@@ -32,13 +32,26 @@ func sample() map[string]*envelope.Envelope {
 			Context: map[string]string{"app": "grüße", "": "x", "z": ""}, WrappedKey: bytes.Repeat([]byte{2}, 184),
 		},
 		"C": {Mode: envelope.ModeCustomer, Length: 5 << 30, WrappedKey: bytes.Repeat([]byte{3}, 48)},
+		"DSSE": {
+			Mode: envelope.ModeDSSE, OwnKey: true, Length: 7, KeyID: "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+			WrappedKey: bytes.Repeat([]byte{4}, 184), SecondKeyID: "arn:aws:kms:us-east-1:111122223333:key/5678abcd-12ab-34cd-56ef-1234567890ab",
+			SecondWrappedKey: bytes.Repeat([]byte{5}, 184),
+		},
 	}
+}
+
+// keyFor returns the wrapping key that goes with an envelope of sample, and a data key for it.
+func keyFor(e *envelope.Envelope) ([]byte, *envelope.DEK) {
+	if e.Mode == envelope.ModeDSSE {
+		return append(bytes.Clone(wrappingKey), bytes.Repeat([]byte{0x24}, 32)...), envelope.NewDSSEKey()
+	}
+	return wrappingKey, envelope.NewDEK()
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {
 	for name, e := range sample() {
 		for _, sum := range []checksum.Value{{}, {Algorithm: checksum.CRC32, Sum: []byte{1, 2, 3, 4}}, {Algorithm: checksum.SHA512, Sum: make([]byte, 64)}} {
-			dek := envelope.NewDEK()
+			wrappingKey, dek := keyFor(e)
 			if err := e.Wrap(wrappingKey, dek, sum, bucket, key); err != nil {
 				t.Fatal(err)
 			}
@@ -54,15 +67,18 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 	}
 }
 
-// TestEnvelopeFitsTheBudget: 700 characters with an AWS KMS key, as the design promises.
+// TestEnvelopeFitsTheBudget: 700 characters with an AWS KMS key, as the design promises; 1000 with two.
 func TestEnvelopeFitsTheBudget(t *testing.T) {
-	e := sample()["KMS"]
-	e.Context = nil
-	if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{Algorithm: checksum.SHA256, Sum: make([]byte, 32)}, bucket, key); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(e.String()); n > 700 {
-		t.Errorf("%d characters", n)
+	for name, most := range map[string]int{"KMS": 700, "DSSE": 1000} {
+		e := sample()[name]
+		e.Context = nil
+		wrappingKey, dek := keyFor(e)
+		if err := e.Wrap(wrappingKey, dek, checksum.Value{Algorithm: checksum.SHA256, Sum: make([]byte, 32)}, bucket, key); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(e.String()); n > most {
+			t.Errorf("%s: %d characters", name, n)
+		}
 	}
 }
 
@@ -70,7 +86,8 @@ func TestEnvelopeFitsTheBudget(t *testing.T) {
 // bucket and key counts.
 func TestBinding(t *testing.T) {
 	for name, e := range sample() {
-		if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{}, bucket, key); err != nil {
+		wrappingKey, dek := keyFor(e)
+		if err := e.Wrap(wrappingKey, dek, checksum.Value{}, bucket, key); err != nil {
 			t.Fatal(err)
 		}
 		for what, try := range map[string]struct {
@@ -81,7 +98,7 @@ func TestBinding(t *testing.T) {
 			"another bucket":        {wrappingKey, bucket + "x", key},
 			"split elsewhere":       {wrappingKey, bucket + key[:4], key[4:]},
 			"no key":                {wrappingKey, bucket, ""},
-			"another wrapping key":  {bytes.Repeat([]byte{0x43}, 32), bucket, key},
+			"another wrapping key":  {append(bytes.Repeat([]byte{0x43}, 32), wrappingKey[32:]...), bucket, key},
 			"a short wrapping key":  {wrappingKey[:16], bucket, key},
 			"a name that overflows": {wrappingKey, bucket, key + strings.Repeat("x", 1<<16)},
 		} {
@@ -95,7 +112,8 @@ func TestBinding(t *testing.T) {
 // TestEveryBitOfAnEnvelopeCounts: whatever still parses after a flip does not unwrap.
 func TestEveryBitOfAnEnvelopeCounts(t *testing.T) {
 	for name, e := range sample() {
-		if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{Algorithm: checksum.CRC32, Sum: []byte{1, 2, 3, 4}}, bucket, key); err != nil {
+		wrappingKey, dek := keyFor(e)
+		if err := e.Wrap(wrappingKey, dek, checksum.Value{Algorithm: checksum.CRC32, Sum: []byte{1, 2, 3, 4}}, bucket, key); err != nil {
 			t.Fatal(err)
 		}
 		raw := must(base64.RawURLEncoding.DecodeString(e.String()))(t)
@@ -145,10 +163,39 @@ func TestWrapRefuses(t *testing.T) {
 			e.KeyID = ""
 			e.WrappedKey = make([]byte, 47)
 		},
+		"second key id":      func(e *envelope.Envelope) { e.SecondKeyID = "second" },
+		"second wrapped key": func(e *envelope.Envelope) { e.SecondWrappedKey = make([]byte, 64) },
 	} {
 		e := sample()["S3"]
 		mangle(e)
 		if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{}, bucket, key); err == nil {
+			t.Errorf("%s: wrapped", name)
+		}
+	}
+}
+
+// TestWrapRefusesOneLayerForTwo: what would be called two layers and is one.
+func TestWrapRefusesOneLayerForTwo(t *testing.T) {
+	both, dek := keyFor(sample()["DSSE"])
+	for name, try := range map[string]struct {
+		mangle      func(*envelope.Envelope)
+		wrappingKey []byte
+		dek         *envelope.DEK
+	}{
+		"one data key":                   {nil, both, envelope.NewDEK()},
+		"one wrapping key":               {nil, both[:32], dek},
+		"the same wrapping key twice":    {nil, append(both[:32:32], both[:32]...), dek},
+		"the same key id twice":          {func(e *envelope.Envelope) { e.SecondKeyID = e.KeyID }, both, dek},
+		"no second key id":               {func(e *envelope.Envelope) { e.SecondKeyID = "" }, both, dek},
+		"no second wrapped key":          {func(e *envelope.Envelope) { e.SecondWrappedKey = nil }, both, dek},
+		"a bucket's wrapping key":        {func(e *envelope.Envelope) { e.OwnKey = false }, both, dek},
+		"two data keys in a mode of one": {func(e *envelope.Envelope) { *e = *sample()["S3"] }, both[:32], dek},
+	} {
+		e := sample()["DSSE"]
+		if try.mangle != nil {
+			try.mangle(e)
+		}
+		if err := e.Wrap(try.wrappingKey, try.dek, checksum.Value{}, bucket, key); err == nil {
 			t.Errorf("%s: wrapped", name)
 		}
 	}

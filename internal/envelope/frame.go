@@ -44,6 +44,7 @@ func (f *frames) seal(dst, plaintext []byte, last bool) []byte {
 	return out
 }
 
+// open overwrites sealed, but for its nonce.
 func (f *frames) open(dst, sealed []byte, last bool) ([]byte, error) {
 	out, err := f.aead.Open(dst, nil, sealed, f.additional(last))
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 // FuzzEnvelope: what parses has one form only.
 func FuzzEnvelope(f *testing.F) {
 	for _, e := range sample() {
-		if err := e.Wrap(wrappingKey, envelope.NewDEK(), checksum.Value{}, bucket, key); err != nil {
+		wrappingKey, dek := keyFor(e)
+		if err := e.Wrap(wrappingKey, dek, checksum.Value{}, bucket, key); err != nil {
 			f.Fatal(err)
 		}
 		f.Add(e.String())
@@ -25,8 +26,10 @@ func FuzzEnvelope(f *testing.F) {
 		if e.String() != s {
 			t.Errorf("re-encodes as %q", e.String())
 		}
-		if _, _, err := e.Unwrap(bytes.Repeat([]byte{0xff}, 32), bucket, key); err == nil {
-			t.Error("opened under a key that nobody used")
+		for _, n := range []int{32, 64} {
+			if _, _, err := e.Unwrap(pattern(int64(n)), bucket, key); err == nil {
+				t.Error("opened under a key that nobody used")
+			}
 		}
 	})
 }
@@ -58,13 +61,17 @@ func FuzzTrailer(f *testing.F) {
 
 // FuzzOpen alters a sealed object at will: it opens only where it is what was sealed.
 func FuzzOpen(f *testing.F) {
-	dek, plain := envelope.NewDEK(), pattern(2*frame+100)
-	sealed := seal(f, dek, plain)
-	f.Add(0, []byte{1}, 0)
-	f.Add(frame, []byte{0, 0, 0}, 5)
-	f.Add(len(sealed)-1, []byte{0x80}, 0)
-	f.Add(len(sealed), []byte{0}, -1)
-	f.Fuzz(func(t *testing.T, at int, mask []byte, shift int) {
+	plain := pattern(2*frame + 100)
+	deks := map[bool]*envelope.DEK{false: envelope.NewDEK(), true: envelope.NewDSSEKey()}
+	objects := map[bool][]byte{false: seal(f, deks[false], plain), true: seal(f, deks[true], plain)}
+	for layers, sealed := range objects {
+		f.Add(layers, 0, []byte{1}, 0)
+		f.Add(layers, frame, []byte{0, 0, 0}, 5)
+		f.Add(layers, len(sealed)-1, []byte{0x80}, 0)
+		f.Add(layers, len(sealed), []byte{0}, -1)
+	}
+	f.Fuzz(func(t *testing.T, layers bool, at int, mask []byte, shift int) {
+		dek, sealed := deks[layers], objects[layers]
 		altered := bytes.Clone(sealed)
 		for i, m := range mask {
 			if j := at + i; j >= 0 && j < len(altered) {

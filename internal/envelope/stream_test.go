@@ -286,8 +286,10 @@ type object struct {
 	open          func(sealed []byte, off, n int64) ([]byte, error)
 }
 
-func singleObject(t testing.TB, n int64) object {
-	dek, plain := envelope.NewDEK(), pattern(n)
+func singleObject(t testing.TB, n int64) object { return singleIn(t, envelope.NewDEK(), n) }
+
+func singleIn(t testing.TB, dek *envelope.DEK, n int64) object {
+	plain := pattern(n)
 	return object{seal(t, dek, plain), plain, func(sealed []byte, off, n int64) ([]byte, error) {
 		o := dek.Single(int64(len(plain)))
 		if n < 0 {
@@ -299,7 +301,10 @@ func singleObject(t testing.TB, n int64) object {
 }
 
 func multipartObject(t testing.TB, uploads ...upload) object {
-	dek := envelope.NewDEK()
+	return multipartIn(t, envelope.NewDEK(), uploads...)
+}
+
+func multipartIn(t testing.TB, dek *envelope.DEK, uploads ...upload) object {
 	sealed, plain, _ := multipart(t, dek, uploads...)
 	return object{sealed, plain, func(sealed []byte, off, n int64) ([]byte, error) { return openMultipart(dek, sealed, off, n) }}
 }
@@ -318,6 +323,8 @@ func layouts(t testing.TB) map[string]object {
 		"empty part in front": multipartObject(t, upload{1, 0, false}, upload{2, 0, true}, upload{4, frame + 3, true}),
 		"empty parts":         multipartObject(t, upload{1, 0, false}, upload{2, 5, false}, upload{3, 0, false}),
 		"one empty part":      multipartObject(t, upload{1, 0, false}),
+		"two layers":          singleIn(t, envelope.NewDSSEKey(), 3*frame+17),
+		"parts in two layers": multipartIn(t, envelope.NewDSSEKey(), upload{1, row + 512, false}, upload{2, row + 1, true}, upload{3, 0, false}),
 	}
 }
 

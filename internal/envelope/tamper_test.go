@@ -56,6 +56,9 @@ func TestFlips(t *testing.T) {
 		"single":    singleObject(t, 3*frame+17),
 		"regular":   multipartObject(t, upload{1, row, false}, upload{2, 100, false}),
 		"irregular": multipartObject(t, upload{3, 100, false}, upload{5, frame + 1, true}, upload{6, 0, false}, upload{9, 20, false}),
+
+		"single in two layers":    singleIn(t, envelope.NewDSSEKey(), frame+17),
+		"irregular in two layers": multipartIn(t, envelope.NewDSSEKey(), upload{3, 100, false}, upload{5, frame + 1, true}),
 	} {
 		for _, at := range regions(o.sealed) {
 			for _, bit := range []byte{1, 0x80} {

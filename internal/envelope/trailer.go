@@ -262,7 +262,7 @@ func (d *DEK) OpenTrailer(b []byte) (*Trailer, error) {
 	}
 	tail := len(b) - TailSize
 	box := tail - l.boxSize()
-	record, err := d.trailer().Open(nil, nil, b[box:tail], append(bytes.Clone(b[:box]), b[tail:]...))
+	record, err := d.trailer().Open(nil, nil, bytes.Clone(b[box:tail]), append(bytes.Clone(b[:box]), b[tail:]...))
 	if err != nil {
 		return nil, ErrTrailer
 	}

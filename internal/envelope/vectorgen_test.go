@@ -82,6 +82,14 @@ func (f *forge) customer() {
 	}
 }
 
+// dsse puts the envelope into ModeDSSE.
+func (f *forge) dsse() {
+	f.e.Mode, f.e.OwnKey = ModeDSSE, true
+	f.e.SecondKeyID, f.e.SecondWrappedKey = "second", random(64)
+	f.wrappingKey = append(f.wrappingKey, random(32)...)
+	f.dek = NewDSSEKey()
+}
+
 // single makes a single object of n bytes.
 func (f *forge) single(n int64) {
 	f.Helper()
@@ -174,9 +182,15 @@ func (f *forge) wrap() {
 // rewrap wraps again after an edit of what precedes the wrapped DEK, and of what is in it: DEK ‖ algorithm ‖ checksum.
 func (f *forge) rewrap(edit func(head, secret []byte) ([]byte, []byte)) {
 	head, secret := edit(f.e.head(), slices.Concat(f.dek.key[:], []byte{byte(f.sum.Algorithm)}, f.sum.Sum))
-	ad := append([]byte("sseproxy/1 dek"), head...)
-	ad = appendPrefixed(appendPrefixed(ad, []byte(f.bucket)), []byte(f.key))
-	f.envelope = base64.RawURLEncoding.EncodeToString(append(head, newAEAD(f.wrappingKey).Seal(nil, nil, secret, ad)...))
+	ad := func(label string) []byte {
+		return slices.Concat([]byte("sseproxy/1 "+label), head, pairs(f.bucket, f.key))
+	}
+	raw := slices.Clone(head)
+	if second := f.dek.second; second != nil {
+		raw = append(raw, newAEAD(f.wrappingKey[32:]).Seal(nil, nil, second[:], ad("second dek"))...)
+	}
+	raw = append(raw, f.dek.wrapper(f.wrappingKey).Seal(nil, nil, secret, ad("dek"))...)
+	f.envelope = base64.RawURLEncoding.EncodeToString(raw)
 }
 
 // head is rewrap with an edit of the head.
@@ -205,7 +219,7 @@ func (f *forge) reseal(edit func(p *pieces)) {
 	tail := len(f.trailer) - TailSize
 	box := tail - f.contents.layout(f.contents.slot()).boxSize()
 	p := &pieces{structure: bytes.Clone(f.trailer[:box]), tail: bytes.Clone(f.trailer[tail:])}
-	p.record = must(f.dek.trailer().Open(nil, nil, f.trailer[box:tail], slices.Concat(p.structure, p.tail)))(f.T)
+	p.record = must(f.dek.trailer().Open(nil, nil, bytes.Clone(f.trailer[box:tail]), slices.Concat(p.structure, p.tail)))(f.T)
 	edit(p)
 	sealed := f.dek.trailer().Seal(nil, nil, p.record, slices.Concat(p.structure, p.tail))
 	f.trailer = slices.Concat(p.structure, sealed, p.tail)

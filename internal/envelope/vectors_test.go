@@ -35,7 +35,7 @@ type recipe struct {
 // TestVectors checks that every recipe still gives its file, bit by bit, and that the file does what it says. The files
 // are written anew with -update; a recipe's randomness depends on its name only.
 func TestVectors(t *testing.T) {
-	recipes := slices.Concat(openVectors(), envelopeVectors(), unwrapVectors(), trailerVectors(), recordVectors(), frameVectors(), sizeVectors())
+	recipes := slices.Concat(openVectors(), envelopeVectors(), unwrapVectors(), trailerVectors(), recordVectors(), frameVectors(), sizeVectors(), dsseVectors())
 	var names []string
 	for _, r := range recipes {
 		file := r.name + ".txt"

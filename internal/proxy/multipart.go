@@ -50,8 +50,7 @@ func (p *Proxy) createMultipartUpload(q *request) error {
 		return err
 	}
 	if protected.mode == envelope.ModeCustomer {
-		key := dek.TrailerKey()
-		s.TrailerKey = key[:]
+		s.TrailerKey = dek.TrailerKey()
 	}
 	out := outgoing{method: http.MethodPost, target: q.target, query: storeQuery(q.query), header: q.op.storeHeader(q.header)}
 	out.header.Set(reservedMetadata, s.Envelope)

@@ -33,7 +33,7 @@ type uploadState struct {
 	Key        string                `json:"key"`
 	UploadID   string                `json:"upload_id"`
 	Envelope   string                `json:"envelope"`              // of the object to be
-	TrailerKey []byte                `json:"trailer_key,omitempty"` // secret; of an upload with a customer's key alone
+	TrailerKey envelope.TrailerKey   `json:"trailer_key,omitempty"` // secret; of an upload with a customer's key alone
 	Checksum   checksum.Algorithm    `json:"checksum,omitempty"`
 	Type       envelope.ChecksumType `json:"type,omitempty"`
 }
@@ -157,8 +157,8 @@ func uploadKeyFailure(err error) error {
 // trailerKey returns the key that an upload's trailer is sealed with. A client sends its own key with the parts, and need not
 // with Complete.
 func (p *Proxy) trailerKey(q *request, u *upload) (key envelope.TrailerKey, err error) {
-	if u.envelope.Mode == envelope.ModeCustomer && q.customer == nil && len(u.state.TrailerKey) == len(key) {
-		return envelope.TrailerKey(u.state.TrailerKey), nil
+	if u.envelope.Mode == envelope.ModeCustomer && q.customer == nil && u.state.TrailerKey != nil {
+		return u.state.TrailerKey, nil
 	}
 	_, dek, _, err := p.unwrap(q, u.state.Envelope, policy.Encrypt)
 	if err != nil {

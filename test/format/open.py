@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from hmac import compare_digest
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
@@ -58,14 +61,25 @@ def is_zero(b):
 
 
 def open_aead(key, ad, sealed, layer, what):
+    """key has 32 bytes, or 64 for two layers."""
+    if len(key) == 64 and len(sealed) > 12:
+        second = Cipher(AES256(key[32:]), CTR(sealed[:12] + bytes(4))).decryptor()
+        sealed = sealed[:12] + second.update(sealed[12:])
     try:
-        return AESGCM(key).decrypt(sealed[:12], sealed[12:], ad)
+        return AESGCM(key[:32]).decrypt(sealed[:12], sealed[12:], ad)
     except (InvalidTag, ValueError):
         raise Refused(layer, f"{what} is not authentic") from None
 
 
-def expand(dek, info):
-    return HKDFExpand(SHA256(), 32, info).derive(dek)
+def expand(key, info):
+    return HKDFExpand(SHA256(), 32, info).derive(key)
+
+
+def derive(dek, purpose):
+    """The key for a purpose; two, one behind the other, where the DEK is two."""
+    if len(dek) == 64:
+        return expand(dek[:32], b"sseproxy/1 " + purpose) + expand(dek[32:], b"sseproxy/1 second " + purpose)
+    return expand(dek, b"sseproxy/1 " + purpose)
 
 
 class Fields:
@@ -205,7 +219,7 @@ def open_trailer(b, dek, multipart):
 
     # Box
     structure = b[: -16 - box_length]
-    record = open_aead(expand(dek, b"sseproxy/1 trailer"), structure + tail, f.b, "trailer", "the box")
+    record = open_aead(derive(dek, b"trailer"), structure + tail, f.b, "trailer", "the box")
     f = Fields(record, "trailer")
     upload, flags, a, kind_of_sum, reserved, crc, declared = f.unpack(">32sBBB5sQ64s")
     check(kind != SINGLE or is_zero(upload), "upload id of a single object")
@@ -263,6 +277,8 @@ def irregular_length(need):
 
 # Envelope
 
+DSSE = 4
+
 
 @dataclass
 class Envelope:
@@ -274,7 +290,10 @@ class Envelope:
     key_id: bytes
     context: dict  # of bytes
     wrapped_key: bytes
-    head: bytes  # every byte before the wrapped DEK
+    second_key_id: bytes
+    second_wrapped_key: bytes
+    head: bytes  # every byte before the wrapped DEKs
+    wrapped_second: bytes
     wrapped_dek: bytes
 
 
@@ -291,16 +310,23 @@ def decode_envelope(text):
     f = Fields(raw, "envelope")
     version, mode, flags, length, commitment, n = f.unpack(">BBBQ32sB")
     check(version == 1, "unknown version")
-    check(mode in (1, 2, 3), "unknown mode")
+    check(mode in (1, 2, 3, 4), "unknown mode")
     check(flags & ~3 == 0, "reserved flags")
     multipart, own_key = bool(flags & 1), bool(flags & 2)
     check(length == 0 or not multipart, "length of a multipart object")
     check(length <= 10000 * 5 * 2**30, "length of no object")
-    key_id, context, wrapped_key, wrapped_dek = f.take(n), f.lp16(), f.lp16(), f.b
+    key_id, context, wrapped_key = f.take(n), f.lp16(), f.lp16()
+    second_key_id, second_wrapped_key, wrapped_second = b"", b"", b""
+    if mode == DSSE:
+        second_key_id, second_wrapped_key, wrapped_second = f.take(*f.unpack(">B")), f.lp16(), f.take(28 + 32)
+        check(own_key, "two layers with a bucket's wrapping key")
+        check(is_key_id(second_key_id) and second_key_id != key_id, "second key id")
+        check(1 <= len(second_wrapped_key) <= 512, "second wrapped key")
+    wrapped_dek = f.b
     if mode == 3:
         check(n == 0 and not context and not own_key and len(wrapped_key) == 48, "fields that do not fit mode C")
     else:
-        check(n >= 1 and all(0x21 <= c <= 0x7E for c in key_id), "key id")
+        check(is_key_id(key_id), "key id")
         check(1 <= len(wrapped_key) <= 512, "wrapped key")
     check(28 + 33 <= len(wrapped_dek) <= 28 + 33 + 64, "wrapped DEK")
 
@@ -313,11 +339,19 @@ def decode_envelope(text):
             name.decode(), value.decode()
         except UnicodeDecodeError:
             raise Refused("envelope", "context is not UTF-8") from None
-    head = raw[: len(raw) - len(wrapped_dek)]
-    return Envelope(mode, multipart, length, commitment, own_key, key_id, pairs, wrapped_key, head, wrapped_dek)
+    head = raw[: len(raw) - len(wrapped_second) - len(wrapped_dek)]
+    return Envelope(
+        mode, multipart, length, commitment, own_key, key_id, pairs, wrapped_key, second_key_id, second_wrapped_key,
+        head, wrapped_second, wrapped_dek,
+    )  # fmt: skip
+
+
+def is_key_id(b):
+    return len(b) >= 1 and all(0x21 <= c <= 0x7E for c in b)
 
 
 def customer_wrapping_key(customer_key, envelope):
+    must(len(customer_key) == 32, "unwrap", "a customer's key has 32 bytes")
     salt, check = envelope.wrapped_key[:32], envelope.wrapped_key[32:]
     derived = HKDF(SHA256(), 48, salt, b"sseproxy/1 customer key").derive(customer_key)
     must(compare_digest(derived[32:], check), "unwrap", "not the customer's key")
@@ -325,32 +359,47 @@ def customer_wrapping_key(customer_key, envelope):
 
 
 def local_wrapping_key(keyring, envelope, bucket, key):
-    """Unwraps the wrapping key as the provider `local` does: docs/keys.md."""
+    """Unwraps the wrapping key, or both, as the provider `local` does: docs/keys.md."""
+    arn = b"arn:aws:s3:::" + bucket
+    bucket_context, object_context = {b"aws:s3:arn": arn}, envelope.context | {b"aws:s3:arn": arn + b"/" + key}
+    context = object_context if envelope.own_key else bucket_context
+    wrapping_key = local_unwrap(keyring, envelope.key_id, envelope.wrapped_key, context)
+    if envelope.mode == DSSE:
+        wrapping_key += local_unwrap(keyring, envelope.second_key_id, envelope.second_wrapped_key, bucket_context)
+    return wrapping_key
 
+
+def local_unwrap(keyring, key_id, wrapped_key, pairs):
     def lp32(x):
         return struct.pack(">I", len(x)) + x
 
-    pairs = {b"aws:s3:arn": b"arn:aws:s3:::" + bucket}
-    if envelope.own_key:
-        pairs = envelope.context | {b"aws:s3:arn": b"arn:aws:s3:::" + bucket + b"/" + key}
     label = b"sseproxy/1 local wrap"
-    ad = label + lp32(envelope.key_id) + struct.pack(">I", len(pairs))
+    ad = label + lp32(key_id) + struct.pack(">I", len(pairs))
     ad += b"".join(lp32(name) + lp32(pairs[name]) for name in sorted(pairs))
-    must(len(envelope.wrapped_key) == 64, "unwrap", "not a key that local has wrapped")
-    (number,) = struct.unpack(">I", envelope.wrapped_key[:4])
+    must(len(wrapped_key) == 64, "unwrap", "not a key that local has wrapped")
+    (number,) = struct.unpack(">I", wrapped_key[:4])
     for k in json.loads(keyring)["keys"]:
         for version in k["versions"]:
-            if k["id"].encode() == envelope.key_id and version["version"] == number and version["state"] == "enabled":
+            if k["id"].encode() == key_id and version["version"] == number and version["state"] == "enabled":
                 kek = HKDF(SHA256(), 32, None, label).derive(base64.b64decode(version["material"]))
-                return open_aead(kek, ad, envelope.wrapped_key[4:], "unwrap", "the wrapped wrapping key")
-    raise Refused("unwrap", f"the keyring has no key {envelope.key_id.decode()} with version {number} enabled")
+                return open_aead(kek, ad, wrapped_key[4:], "unwrap", "the wrapped wrapping key")
+    raise Refused("unwrap", f"the keyring has no key {key_id.decode()} with version {number} enabled")
 
 
 def unwrap(envelope, wrapping_key, bucket, key):
-    ad = b"sseproxy/1 dek" + envelope.head + lp16(bucket) + lp16(key)
-    secret = open_aead(wrapping_key, ad, envelope.wrapped_dek, "unwrap", "the wrapped DEK")
-    dek, a, checksum = secret[:32], secret[32], secret[33:]
-    must(compare_digest(expand(dek, b"sseproxy/1 commitment"), envelope.commitment), "unwrap", "commitment")
+    must(len(wrapping_key) == (64 if envelope.mode == DSSE else 32), "unwrap", "keys have 32 bytes, one for each layer")
+
+    def ad(label):
+        return b"sseproxy/1 " + label + envelope.head + lp16(bucket) + lp16(key)
+
+    second, commitment = b"", b"commitment"
+    if envelope.mode == DSSE:
+        must(wrapping_key[:32] != wrapping_key[32:], "unwrap", "both wrapping keys are one")
+        second = open_aead(wrapping_key[32:], ad(b"second dek"), envelope.wrapped_second, "unwrap", "the second DEK")
+        wrapping_key, commitment = wrapping_key[:32] + expand(second, b"sseproxy/1 second wrap"), b"second commitment"
+    secret = open_aead(wrapping_key, ad(b"dek"), envelope.wrapped_dek, "unwrap", "the wrapped DEK")
+    dek, a, checksum = secret[:32] + second, secret[32], secret[33:]
+    must(compare_digest(expand(dek, b"sseproxy/1 " + commitment), envelope.commitment), "unwrap", "commitment")
     must(a in ALGORITHMS and ALGORITHMS[a][1] == len(checksum), "unwrap", "checksum of unknown form")
     return dek, (ALGORITHMS[a][0], checksum)
 
@@ -367,11 +416,10 @@ class Opened:
 
 
 def open_object(bucket, key, text, secret, body, omitted=0):
-    """Opens a whole object; secret is the wrapping key, or in mode C the customer's.
+    """Opens a whole object; secret is the wrapping key, in mode DSSE two of them, or in mode C the customer's key.
 
     A vector may leave out the frames: omitted is then their length, and body the trailer.
     """
-    must(len(secret) == 32, "unwrap", "keys have 32 bytes")
     envelope = decode_envelope(text)
     wrapping_key = customer_wrapping_key(secret, envelope) if envelope.mode == 3 else secret
     dek, wrapped_checksum = unwrap(envelope, wrapping_key, bucket, key)
@@ -395,10 +443,10 @@ def open_object(bucket, key, text, secret, body, omitted=0):
 
     plain = []
     for part in trailer.parts:
-        info = b"sseproxy/1 part" + struct.pack(">I", part.number) if envelope.multipart else b"sseproxy/1 single"
+        purpose = b"part" + struct.pack(">I", part.number) if envelope.multipart else b"single"
         sealed, frames = frames[: sealed_part(part.size)], frames[sealed_part(part.size) :]
         must(not part.bound or sealed[:12] == part.nonce, "frames", f"part {part.number} is another attempt")
-        plain.append(open_part(expand(dek, info), sealed, envelope.multipart))
+        plain.append(open_part(derive(dek, purpose), sealed, envelope.multipart))
     plain = b"".join(plain)
     must(envelope.multipart or crc64nvme(plain) == trailer.crc, "trailer", "CRC of another plaintext")
     return Opened(plain, len(plain), trailer, wrapped_checksum)
