@@ -75,7 +75,7 @@ func runDecrypt(ctx context.Context, args []string, std stdio) error {
 	return o.write(plain, std.out)
 }
 
-// wrappingKey gets the key that the object's data key is wrapped under.
+// wrappingKey gets the key that the object's data key is wrapped under; with two layers it is two.
 func (o decryptOptions) wrappingKey(ctx context.Context, e *envelope.Envelope) ([]byte, error) {
 	if e.Mode == envelope.ModeCustomer {
 		if o.customerKey == "" {
@@ -108,7 +108,17 @@ func (o decryptOptions) wrappingKey(ctx context.Context, e *envelope.Envelope) (
 	if err != nil {
 		return nil, fmt.Errorf("unwrapping the object's key: %w", err)
 	}
-	return key.Plaintext, nil
+	if e.Mode != envelope.ModeDSSE {
+		return key.Plaintext, nil
+	}
+	if ec, err = keys.BucketContext(o.bucket); err != nil {
+		return nil, err
+	}
+	second, err := provider.UnwrapKey(ctx, e.SecondKeyID, e.SecondWrappedKey, ec)
+	if err != nil {
+		return nil, fmt.Errorf("unwrapping the object's second key: %w", err)
+	}
+	return append(key.Plaintext, second.Plaintext...), nil
 }
 
 // provider gives the keyring file, or the provider of the environment.

@@ -113,8 +113,10 @@ func TestInspectVectors(t *testing.T) {
 func TestNobodyIsLockedIn(t *testing.T) {
 	const bucket, key = "backups", "grüße/a b"
 	keyring := filepath.Join(t.TempDir(), "keyring.json")
-	if err := keys.EditKeyring(keyring, func(r *keys.Keyring) error { return r.Create("main", time.Now()) }); err != nil {
-		t.Fatal(err)
+	for _, id := range []string{"main", "second"} {
+		if err := keys.EditKeyring(keyring, func(r *keys.Keyring) error { return r.Create(id, time.Now()) }); err != nil {
+			t.Fatal(err)
+		}
 	}
 	provider := testbed.Must(keys.NewLocal(keys.LocalConfig{Path: keyring}))(t)
 	blue := keys.Context{"project": "blue", "Æ": ""}
@@ -126,11 +128,17 @@ func TestNobodyIsLockedIn(t *testing.T) {
 		"of the bucket":                 {envelope.Envelope{Mode: envelope.ModeS3}, testbed.Must(keys.BucketContext(bucket))(t)},
 		"of the bucket, with a context": {envelope.Envelope{Mode: envelope.ModeKMS, Context: blue}, testbed.Must(keys.BucketContext(bucket))(t)},
 		"of the object, with a context": {envelope.Envelope{Mode: envelope.ModeKMS, OwnKey: true, Context: blue}, testbed.Must(keys.ObjectContext(bucket, key, blue))(t)},
+		"for two layers":                {envelope.Envelope{Mode: envelope.ModeDSSE, OwnKey: true, Context: blue}, testbed.Must(keys.ObjectContext(bucket, key, blue))(t)},
 	} {
 		t.Run("key "+name, func(t *testing.T) {
 			wrapping := testbed.Must(provider.GenerateKey(t.Context(), "main", test.context))(t)
 			e, dek := &test.envelope, envelope.NewDEK()
 			e.KeyID, e.WrappedKey, e.Length = "main", wrapping.Wrapped, int64(len(plain))
+			if e.Mode == envelope.ModeDSSE {
+				second := testbed.Must(provider.GenerateKey(t.Context(), "second", testbed.Must(keys.BucketContext(bucket))(t)))(t)
+				dek, e.SecondKeyID, e.SecondWrappedKey = envelope.NewDSSEKey(), "second", second.Wrapped
+				wrapping.Plaintext = append(wrapping.Plaintext, second.Plaintext...)
+			}
 			if err := e.Wrap(wrapping.Plaintext, dek, checksum.Value{}, bucket, key); err != nil {
 				t.Fatal(err)
 			}

@@ -59,6 +59,10 @@ func showEnvelope(w io.Writer, e *envelope.Envelope) {
 		fmt.Fprintf(w, "key id\t%s\n", e.KeyID)
 	}
 	fmt.Fprintf(w, "wrapped key\t%d bytes, %s\n", len(e.WrappedKey), scope(e))
+	if e.Mode == envelope.ModeDSSE {
+		fmt.Fprintf(w, "second key id\t%s\n", e.SecondKeyID)
+		fmt.Fprintf(w, "its wrapped key\t%d bytes, of its bucket\n", len(e.SecondWrappedKey))
+	}
 	for _, name := range slices.Sorted(maps.Keys(e.Context)) {
 		fmt.Fprintf(w, "context\t%q = %q\n", name, e.Context[name])
 	}

@@ -107,6 +107,11 @@ func assemble(ctx context.Context, cfg config.Config, sessions *session.Issuer, 
 	if _, err := a.provider.Check(ctx, cfg.Key); err != nil {
 		return a, fmt.Errorf("key for new objects: %w", err)
 	}
+	if cfg.DSSEKey != "" {
+		if _, err := a.provider.Check(ctx, cfg.DSSEKey); err != nil {
+			return a, fmt.Errorf("key for second layers: %w", err)
+		}
+	}
 	cache, err := keys.NewCache(keys.CacheConfig{Provider: a.provider, OpenTTL: cfg.KeyCacheTTL, Grace: grace(cfg)})
 	if err != nil {
 		return a, err
@@ -131,7 +136,8 @@ func assemble(ctx context.Context, cfg config.Config, sessions *session.Issuer, 
 	a.proxy, err = proxy.New(proxy.Config{
 		Upstream: cfg.Upstream, Region: cfg.Region, UpstreamRegion: cfg.UpstreamRegion, Domains: cfg.Domains,
 		Identities: identities(cfg), SessionSecret: sessionSecret, Session: proxy.Identity{Name: cfg.CredentialsIdentity}, Policy: cfg.Policy, Credentials: upstream, Transport: newTransport(roots),
-		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys, Rules: rules(cfg), Secure: isSecure(cfg.Fronts),
+		Keys: cache, KeyID: cfg.Key, ReadKeyIDs: cfg.ReadKeys, DSSEKeyID: cfg.DSSEKey, DSSEReadKeyIDs: cfg.DSSEReadKeys,
+		Rules: rules(cfg), Secure: isSecure(cfg.Fronts),
 		PlaintextReads: cfg.AllowPlaintext(), Strict: cfg.IsStrict(), MinPartSize: cfg.UpstreamMinPartSize, Log: log,
 		Audit: audit, AuditRequired: cfg.AuditRequired == "on", Observer: a.metrics, ClientTimeout: cfg.ClientTimeout, MaxRequests: cfg.MaxRequests,
 	})

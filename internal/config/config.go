@@ -53,6 +53,8 @@ type Config struct {
 	Keyring        string        `env:"SSEPROXY_KEYRING" help:"keyring file of the key provider local; required for it"`
 	Key            string        `env:"SSEPROXY_KEY" envDefault:"default" help:"key id for new objects; for awskms a key's ARN"`
 	ReadKeys       []string      `env:"SSEPROXY_READ_KEYS" help:"further key ids that stored objects may use, separated by commas"`
+	DSSEKey        string        `env:"SSEPROXY_DSSE_KEY" help:"key id for the second layer of objects with aws:kms:dsse, another than their own; without it there are none"`
+	DSSEReadKeys   []string      `env:"SSEPROXY_DSSE_READ_KEYS" help:"further key ids that the second layer of stored objects may use, separated by commas"`
 	KeyCacheTTL    time.Duration `env:"SSEPROXY_KEY_CACHE_TTL" envDefault:"5m" help:"time after which a disabled key opens and seals nothing more; at most 24h"`
 	KeyCacheGrace  time.Duration `env:"SSEPROXY_KEY_CACHE_GRACE" envDefault:"24h" help:"time that keys at hand go on for while the key provider cannot be reached; at most 24h, 0 is none"`
 	EncryptionFile string        `env:"SSEPROXY_ENCRYPTION" help:"file with rules for keys and kinds of encryption, by bucket and prefix: see docs/encryption.md"`
@@ -143,7 +145,7 @@ func Load(environ []string) (Config, error) {
 func LoadProvider(environ []string, keyID string) (Config, error) {
 	var c Config
 	unparsed, problems := c.parse(env.ToMap(environ))
-	c.Key, c.ReadKeys = keyID, nil
+	c.Key, c.ReadKeys, c.DSSEKey, c.DSSEReadKeys = keyID, nil, "", nil
 	c.checkProvider(func(bad bool, name, problem string) {
 		if bad && !unparsed[name] {
 			problems = append(problems, errors.New(name+" "+problem))
@@ -226,6 +228,10 @@ func (c Config) check(unparsed map[string]bool) []error {
 	refuse(!all(c.Domains, hostName), "SSEPROXY_DOMAIN", "must be host names without port, separated by commas, with no spaces")
 	c.checkProvider(refuse)
 	refuse(!all(c.ReadKeys, keyID), "SSEPROXY_READ_KEYS", "must be key ids separated by commas, with no spaces")
+	refuse(c.DSSEKey != "" && !keyID.MatchString(c.DSSEKey), "SSEPROXY_DSSE_KEY", "must be a key id, with no spaces")
+	refuse(c.DSSEKey != "" && c.DSSEKey == c.Key, "SSEPROXY_DSSE_KEY", "must be another key than SSEPROXY_KEY: two layers under one key would be one")
+	refuse(!all(c.DSSEReadKeys, keyID), "SSEPROXY_DSSE_READ_KEYS", "must be key ids separated by commas, with no spaces")
+	refuse(c.DSSEKey == "" && len(c.DSSEReadKeys) > 0, "SSEPROXY_DSSE_READ_KEYS", "is for SSEPROXY_DSSE_KEY, which is not set")
 	refuse(c.KeyCacheTTL <= 0 || c.KeyCacheTTL > 24*time.Hour, "SSEPROXY_KEY_CACHE_TTL", "must be more than 0 and at most 24h")
 	refuse(c.KeyCacheGrace < 0 || c.KeyCacheGrace > 24*time.Hour, "SSEPROXY_KEY_CACHE_GRACE", "must be between 0 and 24h")
 	refuse(c.PlaintextReads != "deny" && c.PlaintextReads != "allow", "SSEPROXY_PLAINTEXT_READS", "must be deny or allow")
@@ -292,6 +298,10 @@ func (c Config) checkKeyIDs() []error {
 	}
 	check("SSEPROXY_KEY", c.Key)
 	check("each of SSEPROXY_READ_KEYS", c.ReadKeys...)
+	if c.DSSEKey != "" {
+		check("SSEPROXY_DSSE_KEY", c.DSSEKey)
+	}
+	check("each of SSEPROXY_DSSE_READ_KEYS", c.DSSEReadKeys...)
 	for n, r := range c.Rules {
 		if r.Bypass {
 			continue // it has none

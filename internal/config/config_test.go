@@ -72,6 +72,8 @@ SSEPROXY_UPSTREAM_MIN_PART_SIZE=1
 SSEPROXY_DOMAIN=s3.example,s3
 SSEPROXY_KEY=new
 SSEPROXY_READ_KEYS=default,older
+SSEPROXY_DSSE_KEY=second
+SSEPROXY_DSSE_READ_KEYS=second-2025
 SSEPROXY_KEY_CACHE_TTL=24h
 SSEPROXY_PLAINTEXT_READS=allow
 SSEPROXY_DRAIN_TIMEOUT=0s
@@ -81,6 +83,7 @@ SSEPROXY_LOG_LEVEL=error
 			c.Region, c.UpstreamRegion, c.UpstreamMinPartSize = "eu-west-1", "auto", 1
 			c.UpstreamAccessKeyID, c.UpstreamSecretAccessKey = "proxy", "secret-of-proxy"
 			c.Domains, c.Key, c.ReadKeys = []string{"s3.example", "s3"}, "new", []string{"default", "older"}
+			c.DSSEKey, c.DSSEReadKeys = "second", []string{"second-2025"}
 			c.KeyCacheTTL, c.PlaintextReads, c.DrainTimeout, c.LogLevel = 24*time.Hour, "allow", 0, zapcore.ErrorLevel
 		}},
 		"a sidecar": {strings.NewReplacer("SSEPROXY_ACCESS_KEY_ID=", "#=", "SSEPROXY_SECRET_ACCESS_KEY=", "#=").Replace(complete) + `
@@ -190,6 +193,16 @@ SSEPROXY_CREDENTIALS_LISTEN=0.0.0.0:8082
 `, `
 SSEPROXY_CREDENTIALS_LISTEN must be a loopback address and port, such as 127.0.0.1:8082
 SSEPROXY_CREDENTIALS_LISTEN and SSEPROXY_CREDENTIALS_TOKEN_FILE go together`},
+		"one key for two layers": {complete + "SSEPROXY_DSSE_KEY=default\n", `
+SSEPROXY_DSSE_KEY must be another key than SSEPROXY_KEY: two layers under one key would be one`},
+		"second keys that are none": {complete + "SSEPROXY_DSSE_KEY=a key\nSSEPROXY_DSSE_READ_KEYS=a,b c\n", `
+SSEPROXY_DSSE_KEY must be a key id, with no spaces
+SSEPROXY_DSSE_READ_KEYS must be key ids separated by commas, with no spaces`},
+		"second keys to read alone": {complete + "SSEPROXY_DSSE_READ_KEYS=second\n", `
+SSEPROXY_DSSE_READ_KEYS is for SSEPROXY_DSSE_KEY, which is not set`},
+		"a second key that is no ARN": {withProvider + "SSEPROXY_KEY_PROVIDER=awskms\nSSEPROXY_KEY=" + keyARN + "\nSSEPROXY_DSSE_KEY=alias/second\nSSEPROXY_DSSE_READ_KEYS=second\n", `
+SSEPROXY_DSSE_KEY must be a key's ARN, arn:aws:kms:REGION:ACCOUNT:key/ID for the key provider awskms
+each of SSEPROXY_DSSE_READ_KEYS must be a key's ARN, arn:aws:kms:REGION:ACCOUNT:key/ID for the key provider awskms`},
 		"nothing": {"", `
 SSEPROXY_UPSTREAM is required: the store's endpoint, such as https://s3.eu-central-1.amazonaws.com
 SSEPROXY_ACCESS_KEY_ID or SSEPROXY_IDENTITIES, one of them and not both, or SSEPROXY_CREDENTIALS_LISTEN must say who the clients are

@@ -21,7 +21,7 @@ type AuditRecord struct {
 	Purpose    string            `json:"purpose"` // seal or open
 	Bucket     string            `json:"bucket"`
 	Object     string            `json:"object"`
-	Encryption string            `json:"encryption"` // AES256, aws:kms or SSE-C
+	Encryption string            `json:"encryption"` // AES256, aws:kms, aws:kms:dsse or SSE-C
 	KeyID      string            `json:"key_id,omitempty"`
 	KeyVersion string            `json:"key_version,omitempty"`
 	Context    map[string]string `json:"context,omitempty"`

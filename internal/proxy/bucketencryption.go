@@ -17,7 +17,7 @@ import (
 // defaultEncryption is how a bucket's new objects are encrypted where a request does not say: what S3 calls the bucket's default
 // encryption. The proxy keeps what a client has set in a small object of its own in the bucket, so that every replica has it.
 type defaultEncryption struct {
-	Algorithm      string `json:"algorithm"`       // AES256 or aws:kms
+	Algorithm      string `json:"algorithm"`       // AES256, aws:kms or aws:kms:dsse
 	KeyID          string `json:"key_id"`          // as the operator's rule has it
 	Named          bool   `json:"named,omitempty"` // the client named the key
 	BucketKey      bool   `json:"bucket_key,omitempty"`
@@ -25,10 +25,18 @@ type defaultEncryption struct {
 }
 
 func (u *defaultEncryption) mode() envelope.Mode {
-	if u.Algorithm == algorithmKMS {
+	switch u.Algorithm {
+	case algorithmKMS:
 		return envelope.ModeKMS
+	case algorithmDSSE:
+		return envelope.ModeDSSE
 	}
 	return envelope.ModeS3
+}
+
+// ownKey reports whether each object has a wrapping key of its own.
+func (u *defaultEncryption) ownKey() bool {
+	return u.Algorithm == algorithmDSSE || u.Algorithm == algorithmKMS && !u.BucketKey
 }
 
 const (
@@ -132,7 +140,7 @@ func (p *Proxy) getBucketEncryption(q *request) error {
 	if set == nil {
 		rule := p.rule(q.target)
 		set = &defaultEncryption{Algorithm: rule.algorithm(), KeyID: rule.KeyID, BucketKey: rule.BucketKey && rule.algorithm() == algorithmKMS}
-		set.Named = set.Algorithm == algorithmKMS
+		set.Named = set.Algorithm != algorithmS3
 	}
 	rule := encryptionRule{Default: &encryptionDefault{Algorithm: set.Algorithm}, BucketKey: &set.BucketKey}
 	if set.Named {
@@ -156,6 +164,9 @@ func (p *Proxy) putBucketEncryption(q *request) error {
 	}
 	if p.bypassed(q.target) {
 		return deniedByBypass(&protection{mode: set.mode()})
+	}
+	if err := p.checkLayers(&protection{mode: set.mode(), keyID: set.KeyID}); err != nil {
+		return err
 	}
 	b, err := json.Marshal(set)
 	if err != nil {
@@ -216,9 +227,7 @@ func (u *defaultEncryption) readDefault(d *encryptionDefault, rule *Rule) (err e
 		return nil
 	}
 	switch u.Algorithm = d.Algorithm; {
-	case d.Algorithm == algorithmDSSE:
-		return errTwoLayers
-	case d.Algorithm != algorithmS3 && d.Algorithm != algorithmKMS:
+	case d.Algorithm != algorithmS3 && d.Algorithm != algorithmKMS && d.Algorithm != algorithmDSSE:
 		return errMalformedXML
 	case d.KeyID == "":
 		return nil

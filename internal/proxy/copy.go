@@ -14,7 +14,7 @@ import (
 )
 
 // copyObject lets the store copy an object's sealed bytes as they are, and gives the copy an envelope of its own: the data
-// key, wrapped anew for the destination's bucket and key. No body moves.
+// key, wrapped anew for the destination's bucket and key. No body moves, unless the copy has another number of layers.
 func (p *Proxy) copyObject(q *request) error {
 	source, err := p.sourceRequest(q)
 	if err != nil {
@@ -124,9 +124,12 @@ func (p *Proxy) copyOnce(q, source *request) (*copied, error) {
 		return nil, err
 	}
 	var done *copied
-	if o == nil {
+	switch {
+	case o == nil:
 		done, err = p.copyPlaintext(q, source, protected, out)
-	} else {
+	case (o.envelope.Mode == envelope.ModeDSSE) != (protected.mode == envelope.ModeDSSE):
+		done, err = p.copyAnew(q, source, o, protected, out)
+	default:
 		done, err = p.copySealed(q, source, o, protected, out)
 	}
 	if err != nil {
@@ -255,36 +258,48 @@ func (p *Proxy) copyPlaintext(q, source *request, protected *protection, out out
 		return nil, errReplaced
 	case r.length < 0:
 		return nil, fmt.Errorf("%w: it does not say how long the object is", errStore)
-	case envelope.SealedSize(r.length) > envelope.MaxSealedPart:
-		return nil, sourceTooLarge(maxSinglePut)
+	}
+	if err := checkCopySize(r.length); err != nil {
+		return nil, err
 	}
 	if err := p.copyTags(q, source, r.header, out.header); err != nil {
 		return nil, err
 	}
-	return p.sealCopy(q, protected, out, r)
+	return p.sealCopy(q, protected, out, r.body, r.length, 0)
 }
 
-// sealCopy stores what r reads, which is not sealed, as a new object.
-func (p *Proxy) sealCopy(q *request, protected *protection, out outgoing, r *reading) (*copied, error) {
-	var src io.Reader = r.body
+// checkCopySize refuses to seal a source that is too large for one object.
+func checkCopySize(length int64) error {
+	if envelope.SealedSize(length) <= envelope.MaxSealedPart {
+		return nil
+	}
+	return sourceTooLarge(maxSinglePut)
+}
+
+// sealCopy stores length bytes of plaintext as a new object. The algorithm is that of its checksum where the client does not ask for
+// one; 0 is none.
+func (p *Proxy) sealCopy(q *request, protected *protection, out outgoing, src io.Reader, length int64, a checksum.Algorithm) (*copied, error) {
+	if asked, ok := checksum.ByName(q.header.Get("X-Amz-Checksum-Algorithm")); ok {
+		a = asked
+	}
 	sum := func() checksum.Value { return checksum.Value{} }
-	if a, ok := checksum.ByName(q.header.Get("X-Amz-Checksum-Algorithm")); ok {
+	if a != 0 {
 		digest := a.New()
 		src = io.TeeReader(src, digest)
 		sum = func() checksum.Value { return checksum.Value{Algorithm: a, Sum: digest.Sum(nil)} }
 	}
 	var before checksum.Value
-	if r.length == 0 {
+	if length == 0 {
 		before = sum() // there is no trailer that could have it
 	}
-	dek := envelope.NewDEK()
-	value, err := p.wrap(q, protected, &envelope.Envelope{Length: r.length}, dek, before)
+	dek := protected.newDEK()
+	value, err := p.wrap(q, protected, &envelope.Envelope{Length: length}, dek, before)
 	if err != nil {
 		return nil, err
 	}
 	out.header.Set(reservedMetadata, value)
-	sealer := dek.NewSealer(src, r.length, sum)
-	resp, err := p.sendObject(q, out, sealer, r.length)
+	sealer := dek.NewSealer(src, length, sum)
+	resp, err := p.sendObject(q, out, sealer, length)
 	if err != nil {
 		return nil, err
 	}

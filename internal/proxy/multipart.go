@@ -45,7 +45,7 @@ func (p *Proxy) createMultipartUpload(q *request) error {
 	if err != nil {
 		return err
 	}
-	dek := envelope.NewDEK()
+	dek := protected.newDEK()
 	if s.Envelope, err = p.wrap(q, protected, &envelope.Envelope{Multipart: true}, dek, checksum.Value{}); err != nil {
 		return err
 	}

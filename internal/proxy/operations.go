@@ -95,7 +95,7 @@ var operations = []operation{
 	{"AppendObject", "PUT", atObject, "append position", refuse, nothing, nil, none, none, "Not in S3: an extension of some stores."},
 
 	// Copies and multipart uploads.
-	{"CopyObject", "PUT", atObject, "x-amz-copy-source", seal, policy.Write, (*Proxy).copyObject, none, headerNames(putHeaders + " x-amz-tagging-directive"), "No body moves: the copy gets an envelope of its own. It keeps its parts and its checksum."},
+	{"CopyObject", "PUT", atObject, "x-amz-copy-source", seal, policy.Write, (*Proxy).copyObject, none, headerNames(putHeaders + " x-amz-tagging-directive"), "No body moves, but between one layer and two (aws:kms:dsse): the copy gets an envelope of its own. It keeps its parts and its checksum."},
 	{"CreateMultipartUpload", "POST", atObject, "uploads", seal, policy.Write, (*Proxy).createMultipartUpload, none, createHeaders, "Its state is a small sealed object below the reserved prefix."},
 	{"UploadPart", "PUT", atObject, "partNumber uploadId", seal, policy.Write, (*Proxy).uploadPart, none, none, "A part's ETag tells the attempt. The store sees lengths of parts."},
 	{"UploadPartCopy", "PUT", atObject, "partNumber uploadId x-amz-copy-source", seal, policy.Write, (*Proxy).uploadPartCopy, none, none, "The body goes through the proxy. A source that is not sealed is refused."},

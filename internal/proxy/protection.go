@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -33,17 +34,15 @@ const (
 	algorithmS3  = "AES256"
 	algorithmKMS = "aws:kms"
 
-	algorithmDSSE = "aws:kms:dsse" // which is refused
+	algorithmDSSE = "aws:kms:dsse"
 )
-
-var errTwoLayers = newError("NotImplemented", "The proxy does not implement dual-layer encryption (aws:kms:dsse).")
 
 // protection is how one object is encrypted at rest: its server-side encryption, in AWS's terms.
 type protection struct {
 	mode     envelope.Mode
 	keyID    string       // empty with a customer's key
-	context  keys.Context // of the request, for aws:kms
-	ownKey   bool         // aws:kms without a bucket key
+	context  keys.Context // of the request, for aws:kms and aws:kms:dsse
+	ownKey   bool         // aws:kms without a bucket key, and aws:kms:dsse
 	customer *customerKey // exactly in ModeCustomer
 }
 
@@ -57,8 +56,8 @@ func (s *protection) show(h http.Header) {
 	switch s.mode {
 	case envelope.ModeS3:
 		h.Set(encryptionHeader, algorithmS3)
-	case envelope.ModeKMS:
-		h.Set(encryptionHeader, algorithmKMS)
+	case envelope.ModeKMS, envelope.ModeDSSE:
+		h.Set(encryptionHeader, modeNames[s.mode])
 		h.Set(kmsKeyHeader, s.keyID)
 		if !s.ownKey {
 			h.Set(bucketKeyHeader, "true")
@@ -127,7 +126,7 @@ func askedProtection(q *request, rule *Rule, byDefault *defaultEncryption) (*pro
 		}
 		return &protection{mode: envelope.ModeCustomer, customer: q.customer}, nil
 	}
-	s := &protection{mode: byDefault.mode(), keyID: byDefault.KeyID, ownKey: byDefault.Algorithm == algorithmKMS && !byDefault.BucketKey}
+	s := &protection{mode: byDefault.mode(), keyID: byDefault.KeyID, ownKey: byDefault.ownKey()}
 	switch algorithm {
 	case "":
 	case algorithmS3:
@@ -136,29 +135,34 @@ func askedProtection(q *request, rule *Rule, byDefault *defaultEncryption) (*pro
 		s.mode = envelope.ModeKMS
 		s.ownKey = !byDefault.BucketKey || byDefault.Algorithm != algorithmKMS // AWS's default for a request that names the algorithm itself
 	case algorithmDSSE:
-		return nil, errTwoLayers
+		s.mode, s.ownKey = envelope.ModeDSSE, true
 	default:
 		return nil, invalidEncryption(encryptionHeader, algorithm, "The encryption method specified is not supported")
 	}
 	return s, s.readKMS(q.header, rule, algorithm)
 }
 
-// readKMS reads the headers that belong to aws:kms alone.
+// hasKMSKey reports whether the key is one that a client may name.
+func (s *protection) hasKMSKey() bool {
+	return s.mode == envelope.ModeKMS || s.mode == envelope.ModeDSSE
+}
+
+// readKMS reads the headers that belong to aws:kms and aws:kms:dsse alone.
 func (s *protection) readKMS(h http.Header, rule *Rule, algorithm string) error {
 	for _, name := range []string{kmsKeyHeader, kmsContextHeader, bucketKeyHeader} {
 		value := h.Get(name)
 		needless := name == bucketKeyHeader && value == "false"
-		if _, ok := h[name]; ok && !needless && (s.mode != envelope.ModeKMS || name == kmsKeyHeader && algorithm == "") {
+		if _, ok := h[name]; ok && !needless && (!s.hasKMSKey() || name == kmsKeyHeader && algorithm == "") {
 			return invalidEncryption(name, value, "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms")
 		}
 	}
-	if s.mode != envelope.ModeKMS {
+	if !s.hasKMSKey() {
 		return nil
 	}
 	switch value := h.Get(bucketKeyHeader); value {
 	case "":
 	case "true", "false":
-		s.ownKey = value == "false"
+		s.ownKey = value == "false" || s.mode == envelope.ModeDSSE // where S3 takes the header and does not heed it
 	default:
 		return invalidEncryption(bucketKeyHeader, value, "The value of the header is neither true nor false.")
 	}
@@ -214,12 +218,26 @@ func invalidEncryption(header, value, message string) error {
 
 // wrap completes e for a new object, wraps dek into it and returns the metadata value.
 func (p *Proxy) wrap(q *request, s *protection, e *envelope.Envelope, dek *envelope.DEK, sum checksum.Value) (string, error) {
+	if err := p.checkLayers(s); err != nil {
+		return "", err
+	}
 	e.Mode, e.KeyID, e.Context, e.OwnKey = s.mode, s.keyID, maps.Clone(s.context), s.ownKey
 	wrapping, err := p.sealingKey(q, s, e)
 	if err != nil {
 		return "", err
 	}
-	if err := e.Wrap(wrapping, dek, sum, q.target.bucket, q.target.key); err != nil {
+	if s.mode == envelope.ModeDSSE {
+		second, err := p.sealSecond(q, s, e)
+		if err != nil {
+			return "", err
+		}
+		wrapping = append(wrapping, second...)
+	}
+	err = e.Wrap(wrapping, dek, sum, q.target.bucket, q.target.key)
+	if errors.Is(err, envelope.ErrEnvelope) && len(s.context) > 0 {
+		return "", invalidEncryption(kmsContextHeader, q.header.Get(kmsContextHeader), "The encryption context does not fit into what the proxy keeps with the object. Use fewer or shorter pairs.")
+	}
+	if err != nil {
 		return "", fmt.Errorf("wrapping the data key: %w", err)
 	}
 	return e.String(), nil
@@ -260,6 +278,13 @@ func (p *Proxy) unwrap(q *request, value string, action policy.Action) (e *envel
 	if err != nil {
 		return nil, nil, sum, err
 	}
+	if e.Mode == envelope.ModeDSSE {
+		second, err := p.openSecond(q, e)
+		if err != nil {
+			return nil, nil, sum, err
+		}
+		wrapping = append(wrapping, second...)
+	}
 	dek, sum, err = e.Unwrap(wrapping, q.target.bucket, q.target.key)
 	return e, dek, sum, err
 }
@@ -288,8 +313,8 @@ func (p *Proxy) findKey(q *request, e *envelope.Envelope, action policy.Action) 
 		return key, err
 	}
 	// The name of the key is the store's word. Nothing is asked about a key that the operator did not configure.
-	if !p.rule(q.target).has(e.KeyID) {
-		return key, fmt.Errorf("%w (mode %s, key %q)", errForeignKey, e.Mode, e.KeyID)
+	if !p.rule(q.target).has(e.KeyID) || !p.hasSecond(e) {
+		return key, fmt.Errorf("%w (mode %s, key %q, second key %q)", errForeignKey, e.Mode, e.KeyID, e.SecondKeyID)
 	}
 	if err := p.mayUse(q, action, e.Mode, e.KeyID); err != nil {
 		return key, err

@@ -60,6 +60,10 @@ type Config struct {
 	// ReadKeyIDs names further keys that those objects may use. An object that names any other is refused before its
 	// key's provider is asked, since the name comes from the store.
 	ReadKeyIDs []string
+	// DSSEKeyID names the key of the second layer of objects with aws:kms:dsse. Empty is none, and no such objects.
+	DSSEKeyID string
+	// DSSEReadKeyIDs names further keys that a stored object's second layer may have.
+	DSSEReadKeyIDs []string
 	// Rules say how objects are encrypted, the first that fits an object.
 	Rules []Rule
 	// Secure tells of a request that did not come by TLS whether its way to the proxy is secure all the same. nil is never. Only
@@ -180,7 +184,7 @@ func build(cfg Config, upstream *store, m *memory) (*Proxy, error) {
 	}
 	p.fallback = Rule{Bucket: "*", KeyID: cfg.KeyID, KeyIDs: cfg.ReadKeyIDs, BucketKey: true}
 	for i := range cfg.Rules {
-		if err := cfg.Rules[i].check(); err != nil {
+		if err := p.checkRule(&cfg.Rules[i]); err != nil {
 			return nil, fmt.Errorf("encryption rule %d: %w", i+1, err)
 		}
 	}

@@ -70,7 +70,7 @@ func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	dek := envelope.NewDEK()
+	dek := protected.newDEK()
 	value, err := p.wrap(q, protected, &envelope.Envelope{Length: length}, dek, sum)
 	if err != nil {
 		return nil, err

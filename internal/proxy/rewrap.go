@@ -168,5 +168,8 @@ func (p *Proxy) isCurrent(q *request, e *envelope.Envelope, wanted *protection) 
 		return false, fmt.Errorf("getting key %q to seal with: %w", wanted.keyID, err)
 	}
 	key, err := p.unwrapKey(q, e)
-	return key.Version == now.Version, err
+	if err != nil || key.Version != now.Version {
+		return false, err
+	}
+	return p.isSecondCurrent(q, e)
 }

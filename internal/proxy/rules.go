@@ -18,14 +18,14 @@ type Rule struct {
 	// Bypass keeps the objects out of encryption: they are stored and read as they are. Such a rule has nothing else; what lies there
 	// sealed, from before the rule, is opened by the rules behind it.
 	Bypass bool
-	// Algorithm is for requests and buckets that name none: AES256 or aws:kms. Empty is AES256.
+	// Algorithm is for requests and buckets that name none: AES256, aws:kms or aws:kms:dsse. Empty is AES256.
 	Algorithm string
-	// KeyID names the key for AES256, and for aws:kms where no other is named.
+	// KeyID names the key for AES256, and for aws:kms and aws:kms:dsse where no other is named.
 	KeyID string
 	// BucketKey lets objects with aws:kms share a bucket's intermediate key, which saves calls to the key provider.
 	BucketKey bool
-	// Allow lists what requests and buckets may ask for instead: AES256, aws:kms, SSE-C. nil is all of them; the rule's own
-	// Algorithm is always allowed.
+	// Allow lists what requests and buckets may ask for instead: AES256, aws:kms, aws:kms:dsse, SSE-C. nil is all of them; the rule's
+	// own Algorithm is always allowed.
 	Allow []string
 	// KeyIDs names further keys that requests may ask for and that stored objects may name.
 	KeyIDs []string
@@ -45,12 +45,14 @@ func (r *Rule) check() error {
 		return r.checkBypass()
 	case r.KeyID == "":
 		return errors.New("it names no key")
-	case r.Algorithm != "" && r.Algorithm != algorithmS3 && r.Algorithm != algorithmKMS:
-		return fmt.Errorf("algorithm %q is neither AES256 nor aws:kms", r.Algorithm)
+	case r.Algorithm != "" && r.Algorithm != algorithmS3 && r.Algorithm != algorithmKMS && r.Algorithm != algorithmDSSE:
+		return fmt.Errorf("algorithm %q is none of AES256, aws:kms and aws:kms:dsse", r.Algorithm)
+	case r.Algorithm == algorithmDSSE && r.BucketKey:
+		return errors.New("aws:kms:dsse has no bucket keys")
 	}
 	for _, name := range r.Allow {
-		if name != algorithmS3 && name != algorithmKMS && name != customerAlgorithm {
-			return fmt.Errorf("it allows %q, which is none of AES256, aws:kms and SSE-C", name)
+		if name != algorithmS3 && name != algorithmKMS && name != algorithmDSSE && name != customerAlgorithm {
+			return fmt.Errorf("it allows %q, which is none of AES256, aws:kms, aws:kms:dsse and SSE-C", name)
 		}
 	}
 	for alias, id := range r.Aliases {
@@ -130,7 +132,9 @@ func (r *Rule) permit(s *protection, byDefault *defaultEncryption) error {
 	return nil
 }
 
-var modeNames = map[envelope.Mode]string{envelope.ModeS3: algorithmS3, envelope.ModeKMS: algorithmKMS, envelope.ModeCustomer: customerAlgorithm}
+var modeNames = map[envelope.Mode]string{
+	envelope.ModeS3: algorithmS3, envelope.ModeKMS: algorithmKMS, envelope.ModeDSSE: algorithmDSSE, envelope.ModeCustomer: customerAlgorithm,
+}
 
 // allows reports whether objects may be encrypted so.
 func (r *Rule) allows(mode envelope.Mode) bool {

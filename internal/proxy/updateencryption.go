@@ -83,6 +83,8 @@ func (p *Proxy) updateOnce(source *request, protected *protection) error {
 		return err
 	case o == nil:
 		return errPlaintext
+	case o.envelope.Mode == envelope.ModeDSSE:
+		return newError("InvalidRequest", "An object with aws:kms:dsse keeps its two layers: copy it onto itself to encrypt it in another way.")
 	}
 	return p.copyOnto(source, o, header, protected)
 }
