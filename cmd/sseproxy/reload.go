@@ -62,6 +62,7 @@ func (s *server) reload(environ []string) {
 		next, buildErr := s.current.Load().With(identities(cfg), cfg.Policy, rules(cfg))
 		if err = buildErr; err == nil {
 			s.current.Store(next)
+			s.own.Store(ownKeys(cfg))
 			s.log.Info("identities, policies and encryption rules were read again")
 			return
 		}

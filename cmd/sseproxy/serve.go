@@ -83,6 +83,8 @@ type server struct {
 	current  atomic.Pointer[proxy.Proxy] // the assembly's, with what files have said since
 	heard    atomic.Pointer[time.Time]   // when the provider last vouched for the key for new objects
 	sessions *session.Issuer             // nil: none
+	overdue  atomic.Pointer[string]      // why a rotation that is due was not made; nil: nothing is due
+	own      atomic.Pointer[[]string]    // keys that are rotated for their age
 
 	clients     net.Listener
 	admin       net.Listener // nil: off
@@ -186,6 +188,7 @@ func newServer(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 	s := &server{cfg: cfg, log: log, assembly: parts, sessions: sessions}
 	s.current.Store(parts.proxy)
 	s.heard.Store(new(time.Now()))
+	s.own.Store(ownKeys(cfg))
 	if cfg.TLSCert != "" {
 		if s.certificate, err = newCertificate(cfg.TLSCert, cfg.TLSKey, func(err error) {
 			log.Error("the certificate cannot be read again; the last good one stays in use", zap.Error(err))
@@ -345,6 +348,9 @@ func (s *server) run(ctx context.Context) error {
 		DisableGeneralOptionsHandler: true, ErrorLog: zap.NewStdLog(s.log),
 		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: s.cfg.ClientTimeout},
 	}
+	if s.cfg.KeyRotateAfter > 0 {
+		go s.rotateKeys(ctx)
+	}
 	failed := make(chan error, 3)
 	go func() {
 		if s.certificate != nil {
@@ -433,6 +439,9 @@ func (s *server) ready(serving, asked context.Context) (note string, err error) 
 	defer cancel()
 	if note, err = s.keyReady(asked); err != nil {
 		return "", fmt.Errorf("key for new objects: %w", err)
+	}
+	if overdue := s.overdue.Load(); overdue != nil {
+		note += *overdue + "\n"
 	}
 	return note, s.proxy.Reach(asked)
 }

@@ -57,6 +57,7 @@ type Config struct {
 	DSSEReadKeys   []string      `env:"SSEPROXY_DSSE_READ_KEYS" help:"further key ids that the second layer of stored objects may use, separated by commas"`
 	KeyCacheTTL    time.Duration `env:"SSEPROXY_KEY_CACHE_TTL" envDefault:"5m" help:"time after which a disabled key opens and seals nothing more; at most 24h"`
 	KeyCacheGrace  time.Duration `env:"SSEPROXY_KEY_CACHE_GRACE" envDefault:"24h" help:"time that keys at hand go on for while the key provider cannot be reached; at most 24h, 0 is none"`
+	KeyRotateAfter time.Duration `env:"SSEPROXY_KEY_ROTATE_AFTER" envDefault:"0s" help:"age at which the proxy replaces the primary version of its own keys in the keyring file, such as 2160h; at least 24h, 0 is never: see docs/keys.md"`
 	EncryptionFile string        `env:"SSEPROXY_ENCRYPTION" help:"file with rules for keys and kinds of encryption, by bucket and prefix: see docs/encryption.md"`
 	PlaintextReads string        `env:"SSEPROXY_PLAINTEXT_READS" envDefault:"deny" help:"deny or allow reading objects that are not sealed; allow is for migration only"`
 
@@ -261,6 +262,9 @@ func (c Config) checkProvider(refuse func(bad bool, name, problem string)) {
 	refuse(c.KeyProvider == Local && c.Keyring == "", "SSEPROXY_KEYRING",
 		"is required: make a file with \"sseproxy keys create --key default --keyring FILE\"")
 	refuse(c.KeyProvider != Local && c.Keyring != "", "SSEPROXY_KEYRING", "is for SSEPROXY_KEY_PROVIDER=local")
+	refuse(c.KeyRotateAfter != 0 && c.KeyRotateAfter < 24*time.Hour, "SSEPROXY_KEY_ROTATE_AFTER", "must be 0 or at least 24h")
+	refuse(c.KeyProvider != Local && c.KeyRotateAfter != 0, "SSEPROXY_KEY_ROTATE_AFTER",
+		"is for SSEPROXY_KEY_PROVIDER=local: AWS KMS and Vault rotate keys themselves")
 	refuse(c.KeyProvider != AWSKMS && c.AWSKMSEndpoint != nil, "SSEPROXY_AWSKMS_ENDPOINT", "is for SSEPROXY_KEY_PROVIDER=awskms")
 	if c.KeyProvider != Vault {
 		refuse(c.VaultAddr != nil, "SSEPROXY_VAULT_ADDR", "is for SSEPROXY_KEY_PROVIDER=vault")

@@ -74,6 +74,7 @@ SSEPROXY_KEY=new
 SSEPROXY_READ_KEYS=default,older
 SSEPROXY_DSSE_KEY=second
 SSEPROXY_DSSE_READ_KEYS=second-2025
+SSEPROXY_KEY_ROTATE_AFTER=2160h
 SSEPROXY_KEY_CACHE_TTL=24h
 SSEPROXY_PLAINTEXT_READS=allow
 SSEPROXY_DRAIN_TIMEOUT=0s
@@ -83,7 +84,7 @@ SSEPROXY_LOG_LEVEL=error
 			c.Region, c.UpstreamRegion, c.UpstreamMinPartSize = "eu-west-1", "auto", 1
 			c.UpstreamAccessKeyID, c.UpstreamSecretAccessKey = "proxy", "secret-of-proxy"
 			c.Domains, c.Key, c.ReadKeys = []string{"s3.example", "s3"}, "new", []string{"default", "older"}
-			c.DSSEKey, c.DSSEReadKeys = "second", []string{"second-2025"}
+			c.DSSEKey, c.DSSEReadKeys, c.KeyRotateAfter = "second", []string{"second-2025"}, 2160*time.Hour
 			c.KeyCacheTTL, c.PlaintextReads, c.DrainTimeout, c.LogLevel = 24*time.Hour, "allow", 0, zapcore.ErrorLevel
 		}},
 		"a sidecar": {strings.NewReplacer("SSEPROXY_ACCESS_KEY_ID=", "#=", "SSEPROXY_SECRET_ACCESS_KEY=", "#=").Replace(complete) + `
@@ -198,6 +199,10 @@ SSEPROXY_DSSE_KEY must be another key than SSEPROXY_KEY: two layers under one ke
 		"second keys that are none": {complete + "SSEPROXY_DSSE_KEY=a key\nSSEPROXY_DSSE_READ_KEYS=a,b c\n", `
 SSEPROXY_DSSE_KEY must be a key id, with no spaces
 SSEPROXY_DSSE_READ_KEYS must be key ids separated by commas, with no spaces`},
+		"a rotation too often": {complete + "SSEPROXY_KEY_ROTATE_AFTER=1h\n", `
+SSEPROXY_KEY_ROTATE_AFTER must be 0 or at least 24h`},
+		"a rotation that is another's": {withProvider + "SSEPROXY_KEY_PROVIDER=awskms\nSSEPROXY_KEY=" + keyARN + "\nSSEPROXY_KEY_ROTATE_AFTER=2160h\n", `
+SSEPROXY_KEY_ROTATE_AFTER is for SSEPROXY_KEY_PROVIDER=local: AWS KMS and Vault rotate keys themselves`},
 		"second keys to read alone": {complete + "SSEPROXY_DSSE_READ_KEYS=second\n", `
 SSEPROXY_DSSE_READ_KEYS is for SSEPROXY_DSSE_KEY, which is not set`},
 		"a second key that is no ARN": {withProvider + "SSEPROXY_KEY_PROVIDER=awskms\nSSEPROXY_KEY=" + keyARN + "\nSSEPROXY_DSSE_KEY=alias/second\nSSEPROXY_DSSE_READ_KEYS=second\n", `
@@ -367,7 +372,7 @@ func TestNoSecretInErrors(t *testing.T) {
 			all = append(all, v.Name+"=hunter2")
 		}
 		all = append(all, "SSEPROXY_UNKNOWN=hunter2", "SSEPROXY_IDENTITIES="+path, "SSEPROXY_ENCRYPTION="+path, "SSEPROXY_POLICY="+path, "SSEPROXY_UPSTREAM=https://user:hunter2@h:port",
-			"SSEPROXY_KEY_CACHE_TTL=x", "SSEPROXY_KEY_CACHE_GRACE=x", "SSEPROXY_DRAIN_TIMEOUT=x", "SSEPROXY_CLIENT_TIMEOUT=x", "SSEPROXY_LOG_LEVEL=x", "SSEPROXY_UPSTREAM_ACCESS_KEY_ID=")
+			"SSEPROXY_KEY_CACHE_TTL=x", "SSEPROXY_KEY_CACHE_GRACE=x", "SSEPROXY_KEY_ROTATE_AFTER=x", "SSEPROXY_DRAIN_TIMEOUT=x", "SSEPROXY_CLIENT_TIMEOUT=x", "SSEPROXY_LOG_LEVEL=x", "SSEPROXY_UPSTREAM_ACCESS_KEY_ID=")
 		if _, err := config.Load(all); err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", file, err)
 		}
