@@ -46,8 +46,10 @@ var commands = append([]command{
 	}},
 	{"gc", "remove what abandoned multipart uploads left in a bucket", runGC},
 	{"rewrap", "give the objects of a bucket another key, or its current version", runRewrap},
+	{"doctor", "look at configuration, keys and store, and say what to do", runDoctor},
 	{"inspect", "show what an object's envelope and trailer say, without a key", runInspect},
 	{"decrypt", "open an object from its stored bytes and envelope, without a proxy", runDecrypt},
+	{"completion", "make bash complete commands and options", runCompletion},
 	{"version", "show version and commit", runVersion},
 }, devCommands...)
 
@@ -81,7 +83,7 @@ func run(ctx context.Context, args []string, std stdio) error {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "sseproxy encrypts what S3 clients store, on its way to any S3-compatible store.\n\nUsage: sseproxy COMMAND [ARGUMENTS]\n\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  %-8s  %s\n", c.name, c.summary)
+		fmt.Fprintf(w, "  %-10s  %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\nsseproxy COMMAND --help tells more.\n")
 }
