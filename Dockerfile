@@ -1,4 +1,5 @@
-# docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=1.2.3 .
+# docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=1.2.3 --build-arg COMMIT=$(git rev-parse HEAD) .
+# With --build-arg GOFIPS140=certified the program has the certified version of Go's FIPS 140-3 module, and runs in FIPS mode.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -7,10 +8,12 @@ COPY . .
 ARG TARGETOS=linux
 ARG TARGETARCH
 ARG VERSION=development
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -tags nodev -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /sseproxy ./cmd/sseproxy
+ARG COMMIT
+ARG GOFIPS140=off
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH GOFIPS140=$GOFIPS140 \
+    go build -tags nodev -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /sseproxy ./cmd/sseproxy
 
-# Certificates of public authorities, /tmp, and nothing else.
+# Certificates of public authorities, /tmp, and nothing else: no shell. The root may be read-only.
 FROM gcr.io/distroless/static:nonroot
 COPY LICENSE /
 COPY --from=build /sseproxy /sseproxy

@@ -3,13 +3,16 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/fips140"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -111,25 +114,39 @@ func lookUp(environ []string, name string) string {
 	return ""
 }
 
-// version is set by a release build: -ldflags "-X main.version=1.2.3".
-var version = "development"
+// A release build sets them: -ldflags "-X main.version=1.2.3 -X main.commit=…". Without the commit it is that of the repository in
+// which Go built.
+var (
+	version = "development"
+	commit  string
+)
 
 func runVersion(_ context.Context, args []string, std stdio) error {
 	if err := parseFlags(flag.NewFlagSet("version", flag.ContinueOnError), args, std); err != nil {
 		return err
 	}
-	commit, modified := "unknown commit", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			switch {
-			case s.Key == "vcs.revision":
-				commit = s.Value
-			case s.Key == "vcs.modified" && s.Value == "true":
-				modified = ", modified"
-			}
-		}
-		commit += modified + ", " + info.GoVersion
+	about := cmp.Or(commit, revision(), "unknown commit") + ", " + runtime.Version()
+	if fips140.Enabled() {
+		about += ", FIPS 140-3 module " + fips140.Version()
 	}
-	_, err := fmt.Fprintf(std.out, "sseproxy %s (%s)\n", version, commit)
+	_, err := fmt.Fprintf(std.out, "sseproxy %s (%s)\n", version, about)
 	return err
+}
+
+// revision tells which commit the program was built from, if Go built it in a repository.
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	commit, modified := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = ", modified"
+		}
+	}
+	return commit + modified
 }
