@@ -10,7 +10,7 @@ import (
 	"github.com/sseproxy/sseproxy/internal/proxy"
 )
 
-const rewrapUsage = `Usage: sseproxy rewrap --bucket NAME [--prefix PREFIX] [--key OLD=NEW]... [--after KEY] [--dry-run]
+const rewrapUsage = `Usage: sseproxy rewrap s3://BUCKET/PREFIX [--key OLD=NEW]... [--after KEY] [--dry-run]
 
 Wraps the data keys of objects anew: under the current version of their key or, with --key, under another one. No body moves;
 the store copies each object onto itself with a new envelope. Where the bucket keeps versions, the older ones stay as they are.
@@ -23,9 +23,6 @@ Objects with a customer's key (SSE-C) are left alone. It may be stopped and star
 func runRewrap(ctx context.Context, args []string, std stdio) error {
 	w := proxy.Rewrapping{Keys: make(map[string]string)}
 	fs := flag.NewFlagSet("rewrap", flag.ContinueOnError)
-	fs.StringVar(&w.Bucket, "bucket", "", "bucket whose objects are wrapped anew")
-	fs.StringVar(&w.Prefix, "prefix", "", "what their keys begin with")
-	fs.StringVar(&w.After, "after", "", "leave keys up to this one alone")
 	fs.BoolVar(&w.DryRun, "dry-run", false, "change nothing, only count")
 	fs.Func("key", "OLD=NEW: key ids; objects under OLD get NEW", func(text string) error {
 		from, to, ok := strings.Cut(text, "=")
@@ -36,17 +33,14 @@ func runRewrap(ctx context.Context, args []string, std stdio) error {
 		return nil
 	})
 	fs.Usage = func() { fmt.Fprint(fs.Output(), rewrapUsage); fs.PrintDefaults() }
-	if err := parseFlags(fs, args, std); err != nil {
+	if err := parseWalk(fs, &w.Walk, args, std); err != nil {
 		return err
-	}
-	if w.Bucket == "" {
-		return fmt.Errorf("%w: rewrap needs --bucket", errUsage)
 	}
 	p, err := loadProxy(ctx, std)
 	if err != nil {
 		return err
 	}
-	w.Page = func(last string, sofar proxy.Rewrapped) {
+	w.Page = func(last string, sofar proxy.Tally) {
 		fmt.Fprintf(std.err, "%d wrapped anew, %d current, up to %q\n", sofar.Done, sofar.Current, last)
 	}
 	sum, err := p.Rewrap(ctx, w)

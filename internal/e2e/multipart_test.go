@@ -28,6 +28,12 @@ type part struct {
 // putMultipart stores a multipart object past the proxy, as any writer of the format could, and returns its plaintext.
 func (r *rig) putMultipart(t *testing.T, key string, parts ...part) []byte {
 	t.Helper()
+	return r.putMultipartWith(t, key, func(*envelope.Trailer) {}, parts...)
+}
+
+// putMultipartWith is putMultipart with a change to what the trailer says.
+func (r *rig) putMultipartWith(t *testing.T, key string, change func(*envelope.Trailer), parts ...part) []byte {
+	t.Helper()
 	local := testbed.Must(keys.NewLocal(keys.LocalConfig{Path: r.keyring}))(t)
 	ec := testbed.Must(keys.BucketContext(r.bucket))(t)
 	wrapping := testbed.Must(local.GenerateKey(t.Context(), "default", ec))(t)
@@ -54,6 +60,7 @@ func (r *rig) putMultipart(t *testing.T, key string, parts ...part) []byte {
 		}
 		trailer.Parts = append(trailer.Parts, described)
 	}
+	change(trailer)
 	sealed.Write(testbed.Must(dek.SealTrailer(trailer))(t))
 	r.putStored(t, key, sealed.Bytes(), map[string]string{"sseproxy": e.String()})
 	return plain

@@ -460,12 +460,15 @@ func TestPolicyAudit(t *testing.T) {
 func TestPolicyIsNotForTheOperator(t *testing.T) {
 	r := newPolicyRig(t, testbed.Store(t), policies, nil)
 	r.put(t, "x", []byte("x"))
-	done, err := r.proxy.Rewrap(t.Context(), proxy.Rewrapping{Bucket: r.bucket, Keys: map[string]string{"default": "other"}})
+	done, err := r.proxy.Rewrap(t.Context(), proxy.Rewrapping{Walk: proxy.Walk{Bucket: r.bucket}, Keys: map[string]string{"default": "other"}})
 	if err != nil || done.Done != 1 || done.Failed != 0 {
 		t.Errorf("%+v, %v", done, err)
 	}
 	if _, err := r.proxy.CollectGarbage(t.Context(), r.bucket, time.Hour, false); err != nil {
 		t.Error(err)
+	}
+	if got, err := r.verify(t, proxy.Walk{}); err != nil || got != (proxy.Tally{Done: 1}) {
+		t.Errorf("%+v, %v", got, err)
 	}
 	if got := fmt.Sprint(r.stored(t, "x")); !strings.Contains(got, "sseproxy") {
 		t.Error(got)

@@ -53,16 +53,16 @@ func TestRewrap(t *testing.T) {
 			}})
 		}
 		fresh := replica(r.keyring) // its cache holds no intermediate key of the version before
-		fresh.wantRewrapped(t, proxy.Rewrapping{DryRun: true}, proxy.Rewrapped{Done: 11, Customer: 1, Plain: 1})
-		fresh.wantRewrapped(t, proxy.Rewrapping{Prefix: "none/", After: "none/multi"}, proxy.Rewrapped{Done: 1})
+		fresh.wantRewrapped(t, proxy.Rewrapping{DryRun: true}, proxy.Tally{Done: 11, Customer: 1, Plain: 1})
+		fresh.wantRewrapped(t, proxy.Rewrapping{Walk: proxy.Walk{Prefix: "none/", After: "none/multi"}}, proxy.Tally{Done: 1})
 		fresh.wire.Reset()
-		fresh.wantRewrapped(t, proxy.Rewrapping{}, proxy.Rewrapped{Done: 10, Current: 1, Customer: 1, Plain: 1})
+		fresh.wantRewrapped(t, proxy.Rewrapping{}, proxy.Tally{Done: 10, Current: 1, Customer: 1, Plain: 1})
 		for _, x := range fresh.wire.Requests() {
 			if x.Size > 0 || x.ResponseSize > 20_000 {
 				t.Errorf("%s %s moved %d bytes there and %d back", x.Method, x.Target, x.Size, x.ResponseSize)
 			}
 		}
-		fresh.wantRewrapped(t, proxy.Rewrapping{}, proxy.Rewrapped{Current: 11, Customer: 1, Plain: 1})
+		fresh.wantRewrapped(t, proxy.Rewrapping{}, proxy.Tally{Current: 11, Customer: 1, Plain: 1})
 		for _, id := range []string{"default", "other"} {
 			editKeyring(t, r.keyring, func(k *keys.Keyring) error { return k.Disable(id, 1) })
 		}
@@ -79,11 +79,11 @@ func TestRewrap(t *testing.T) {
 				t.Errorf("%s opens with the old version alone", key)
 			}
 		}
-		after.wantRewrapped(t, proxy.Rewrapping{Prefix: "none/", Keys: map[string]string{"default": "other"}}, proxy.Rewrapped{Done: 2})
+		after.wantRewrapped(t, proxy.Rewrapping{Walk: proxy.Walk{Prefix: "none/"}, Keys: map[string]string{"default": "other"}}, proxy.Tally{Done: 2})
 		if got, _, err := after.get(t, "none/single", ""); err != nil || !bytes.Equal(got, plain["none/single"]) {
 			t.Errorf("under another key: %d bytes, %v", len(got), err)
 		}
-		after.wantRewrapped(t, proxy.Rewrapping{Prefix: "SSE-KMS/", Keys: map[string]string{"default": "nobody's"}}, proxy.Rewrapped{Failed: 2})
+		after.wantRewrapped(t, proxy.Rewrapping{Walk: proxy.Walk{Prefix: "SSE-KMS/"}, Keys: map[string]string{"default": "nobody's"}}, proxy.Tally{Failed: 2})
 	})
 }
 
@@ -98,15 +98,15 @@ func TestRewrapOddKeys(t *testing.T) {
 			}
 		}
 		defer r.ask(t, "DELETE", "a%01b", nil) // the store's own cleaning does not find it
-		want := proxy.Rewrapped{Done: 3}
+		want := proxy.Tally{Done: 3}
 		if listed := testbed.Must(r.direct.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &r.bucket, EncodingType: "url"}))(t); listed.EncodingType == "" {
-			want = proxy.Rewrapped{Done: 2, Failed: 1}
+			want = proxy.Tally{Done: 2, Failed: 1}
 		}
 		r.wantRewrapped(t, proxy.Rewrapping{Keys: map[string]string{"default": "other"}}, want)
 	})
 }
 
-func (r *rig) wantRewrapped(t testing.TB, w proxy.Rewrapping, want proxy.Rewrapped) {
+func (r *rig) wantRewrapped(t testing.TB, w proxy.Rewrapping, want proxy.Tally) {
 	t.Helper()
 	w.Bucket = r.bucket
 	got, err := r.proxy.Rewrap(t.Context(), w)

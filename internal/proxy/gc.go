@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +19,7 @@ type Garbage struct {
 // than age. Several may run at once. With dryRun nothing is removed.
 func (p *Proxy) CollectGarbage(ctx context.Context, bucket string, age time.Duration, dryRun bool) (Garbage, error) {
 	var found Garbage
-	own := &request{ctx: ctx, identity: operator, acting: "sseproxy gc", target: target{bucket: bucket}, upstream: new(atomic.Int64), cors: new(corsHeaders)}
+	own := ownRequest(ctx, "sseproxy gc", bucket)
 	entries, err := p.listVersions(own, uploadsPrefix)
 	if err != nil {
 		return found, fmt.Errorf("listing %s of bucket %s: %w", uploadsPrefix, bucket, err)
