@@ -512,32 +512,35 @@ func (p *Proxy) completeAtStore(q *request, c *completion) (string, http.Header,
 	if err != nil {
 		return "", nil, err
 	}
-	doc := struct {
-		XMLName xml.Name `xml:"CompleteMultipartUpload"`
-		Xmlns   string   `xml:"xmlns,attr"`
-		Part    []struct {
-			PartNumber int
-			ETag       string
-		}
-	}{Xmlns: s3Namespace}
-	add := func(number int, etag string) {
-		doc.Part = append(doc.Part, struct {
-			PartNumber int
-			ETag       string
-		}{number, `"` + etag + `"`})
-	}
+	var parts []namedPart
 	for i, part := range c.trailer.Parts {
 		if c.stash == nil || i < len(c.trailer.Parts)-1 {
-			add(part.Number, c.tags[i].native)
+			parts = append(parts, newNamedPart(part.Number, c.tags[i].native))
 		}
 	}
-	add(ownPart, own)
-	body, err := xml.Marshal(doc)
+	return p.joinParts(q, c.upload.id, q.op.storeHeader(q.header), append(parts, newNamedPart(ownPart, own)))
+}
+
+// namedPart is a part as the store's CompleteMultipartUpload names it.
+type namedPart struct {
+	PartNumber int
+	ETag       string
+}
+
+func newNamedPart(number int, etag string) namedPart { return namedPart{number, `"` + etag + `"`} }
+
+// joinParts lets the store make the object of an upload's parts. It returns the store's ETag and headers.
+func (p *Proxy) joinParts(q *request, id string, header http.Header, parts []namedPart) (string, http.Header, error) {
+	body, err := xml.Marshal(struct {
+		XMLName xml.Name `xml:"CompleteMultipartUpload"`
+		Xmlns   string   `xml:"xmlns,attr"`
+		Part    []namedPart
+	}{Xmlns: s3Namespace, Part: parts})
 	if err != nil {
 		return "", nil, fmt.Errorf("encoding the list of parts: %w", err)
 	}
 	resp, err := p.send(q, outgoing{
-		method: http.MethodPost, target: q.target, query: url.Values{"uploadId": {c.upload.id}}, header: q.op.storeHeader(q.header),
+		method: http.MethodPost, target: q.target, query: url.Values{"uploadId": {id}}, header: header,
 		body: bytes.NewReader(body), length: int64(len(body)), sha256: hexSHA256(body),
 	})
 	if err != nil {

@@ -324,6 +324,11 @@ func (p *Proxy) copyTags(q, source *request, stored, out http.Header) error {
 	if n := stored.Get("X-Amz-Tagging-Count"); n == "" || n == "0" {
 		return nil
 	}
+	return p.giveTags(source, out)
+}
+
+// giveTags gives what is made with the headers out the source's tags.
+func (p *Proxy) giveTags(source *request, out http.Header) error {
 	query := url.Values{"tagging": {""}}
 	if source.query.Has("versionId") {
 		query["versionId"] = source.query["versionId"]
@@ -335,13 +340,17 @@ func (p *Proxy) copyTags(q, source *request, stored, out http.Header) error {
 	var document struct {
 		Tag []struct{ Key, Value string } `xml:"TagSet>Tag"`
 	}
-	if err := source.readResult(resp, "Tagging", &document); err != nil {
-		return err
+	if err := source.readResult(resp, "Tagging", &document); hasCode(err, "NoSuchTagSet") || hasCode(err, "NoSuchTagSetError") {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("reading its tags: %w", err)
 	}
 	tags := make(url.Values)
 	for _, t := range document.Tag {
 		tags.Set(t.Key, t.Value)
 	}
-	out.Set("X-Amz-Tagging", tags.Encode())
+	if len(tags) > 0 {
+		out.Set("X-Amz-Tagging", tags.Encode())
+	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
+	"github.com/sseproxy/sseproxy/internal/envelope"
 )
 
 // uploadPartCopy opens a source, or a range of it, and seals it as a part: parts of two objects have different keys, so the
@@ -112,7 +113,7 @@ func (p *Proxy) sealPart(q *request, u *upload, number int, src io.Reader, n int
 	if err := sealer.Prime(); err != nil {
 		return nil, err
 	}
-	etag, err := p.sendPart(q, u, number, sealer, n)
+	etag, err := p.sendPart(q, u, envelope.Part{Number: number, Size: n, Attempt: sealer.Attempt()}, sealer)
 	if err != nil {
 		return nil, err
 	}

@@ -130,9 +130,7 @@ func copyResponse(dst, src http.Header, allow nameSet) {
 		case "Etag":
 			mapValues(values, clientETagValue)
 		case "Content-Encoding":
-			// Some stores keep what only framed the upload.
-			values = slices.DeleteFunc(values, func(s string) bool { return s == "aws-chunked" })
-			mapValues(values, func(s string) string { return strings.TrimSuffix(s, ",aws-chunked") })
+			values = withoutFraming(values)
 		case "Location":
 			// S3 answers CreateBucket with a path, or with a URL that would lead the client past the proxy.
 			values = slices.DeleteFunc(values, func(s string) bool {
@@ -146,6 +144,13 @@ func copyResponse(dst, src http.Header, allow nameSet) {
 			dst[name] = values
 		}
 	}
+}
+
+// withoutFraming takes off a Content-Encoding what only framed the upload, which some stores keep. It changes values.
+func withoutFraming(values []string) []string {
+	values = slices.DeleteFunc(values, func(s string) bool { return s == "aws-chunked" })
+	mapValues(values, func(s string) string { return strings.TrimSuffix(s, ",aws-chunked") })
+	return values
 }
 
 // copyObjectHeaders is copyResponse for an object. Without a type from the store there is none: the server must not guess

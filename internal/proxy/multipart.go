@@ -173,7 +173,7 @@ func (p *Proxy) uploadPart(q *request) error {
 	if err := sealer.Prime(); err != nil {
 		return err
 	}
-	etag, err := p.sendPart(q, u, number, sealer, length)
+	etag, err := p.sendPart(q, u, envelope.Part{Number: number, Size: length, Attempt: sealer.Attempt()}, sealer)
 	if err != nil {
 		return err
 	}
@@ -257,26 +257,26 @@ func (s *summed) checksum(q *request) checksum.Value {
 
 // sendPart sends a part's frames to the store and returns the store's ETag. A short part, which may prove to be the last,
 // goes to a stash at the same time: Complete may need it again. The proxy's own part number has a stash alone.
-func (p *Proxy) sendPart(q *request, u *upload, number int, sealer *envelope.Sealer, length int64) (string, error) {
-	body := &sending{src: sealer}
-	size := envelope.SealedPartSize(length)
+func (p *Proxy) sendPart(q *request, u *upload, of envelope.Part, sealed io.Reader) (string, error) {
+	body := &sending{src: sealed}
+	size := envelope.SealedPartSize(of.Size)
 	k := uploadKey{q.target, u.id}
 	part := outgoing{
-		method: http.MethodPut, target: q.target, query: partQuery(u.id, number), header: q.op.storeHeader(q.header),
+		method: http.MethodPut, target: q.target, query: partQuery(u.id, of.Number), header: q.op.storeHeader(q.header),
 		body: body, length: size, sha256: unsignedPayload,
 	}
-	stash := outgoing{method: http.MethodPut, target: k.stashTarget(number, sealer.Attempt()), header: q.common(), length: size, sha256: unsignedPayload}
+	stash := outgoing{method: http.MethodPut, target: k.stashTarget(of.Number, of.Attempt), header: q.common(), length: size, sha256: unsignedPayload}
 	var err error
 	var etag string
 	switch {
-	case number == ownPart:
+	case of.Number == ownPart:
 		// The store gets no part, so it would not say that the upload is over.
 		if err := p.checkUpload(q, u.id); err != nil {
 			return "", err
 		}
 		stash.body = body
 		etag, err = p.sendFrames(q, stash)
-	case length >= p.cfg.MinPartSize:
+	case of.Size >= p.cfg.MinPartSize:
 		etag, err = p.sendFrames(q, part)
 	default:
 		etag, err = p.sendBoth(q, part, stash)

@@ -95,27 +95,28 @@ func (p *Proxy) putSealed(q *request) (*http.Response, error) {
 }
 
 // sendObject sends a sealed object of length plaintext bytes to the store, and returns the answer if it has it.
-func (p *Proxy) sendObject(q *request, out outgoing, sealer *envelope.Sealer, length int64) (*http.Response, error) {
-	body := &sending{src: sealer}
+func (p *Proxy) sendObject(q *request, out outgoing, sealed io.Reader, length int64) (*http.Response, error) {
+	body := &sending{src: sealed}
+	checked := out.checked || needsChecksum(out.header)
 	out.body, out.length, out.sha256 = body, envelope.SealedSize(length), unsignedPayload
 	if length <= smallBody {
 		// Whole in memory, so that a connection that proves stale costs a retry and not an error.
-		sealed := bytes.NewBuffer(make([]byte, 0, out.length+bytes.MinRead))
-		if _, err := sealed.ReadFrom(body); err != nil {
+		whole := bytes.NewBuffer(make([]byte, 0, out.length+bytes.MinRead))
+		if _, err := whole.ReadFrom(body); err != nil {
 			return nil, err
 		}
-		out.body = bytes.NewReader(sealed.Bytes())
-		if needsChecksum(out.header) {
-			setChecksum(out.header, checksumOf(checksum.CRC32, sealed.Bytes()))
+		out.body = bytes.NewReader(whole.Bytes())
+		if checked {
+			setChecksum(out.header, checksumOf(checksum.CRC32, whole.Bytes()))
 		}
 	}
-	sealed := out.length
-	if length > smallBody && needsChecksum(out.header) {
+	size := out.length
+	if length > smallBody && checked {
 		digest := checksum.CRC32.New()
 		out.body = io.TeeReader(out.body, digest)
 		out = withTrailer(out, checksum.CRC32, func() checksum.Value { return checksum.Value{Algorithm: checksum.CRC32, Sum: digest.Sum(nil)} })
 	}
-	resp, err := p.sendWhole(q, out, body, sealed)
+	resp, err := p.sendWhole(q, out, body, size)
 	return resp, tellBudget(err, out.header)
 }
 

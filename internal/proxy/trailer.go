@@ -10,9 +10,9 @@ import (
 	"github.com/sseproxy/sseproxy/internal/checksum"
 )
 
-// A checksum of the sealed bytes goes to the store only where S3 demands one, which it does of objects under Object Lock; of bytes
-// that are not sealed the client's goes there. In front of the body it is a header; behind one that is not known before, a trailer in
-// S3's own framing.
+// A checksum of the sealed bytes goes to the store only where S3 demands one, which it does of objects under Object Lock, and where they take
+// the place of what is nowhere else; of bytes that are not sealed the client's goes there. In front of the body it is a header; behind one that is
+// not known before, a trailer in S3's own framing.
 
 const unsignedTrailer = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 

@@ -70,6 +70,7 @@ type outgoing struct {
 	sha256 string      // of body in hex, or UNSIGNED-PAYLOAD: for sealed bytes, which authenticate themselves
 
 	anonymous bool // not signed: a browser's preflight
+	checked   bool // of sendObject: the store is to compare a checksum of what it gets
 }
 
 // send signs and sends out for a client's request, and returns the store's answer, whose body the caller closes. An
