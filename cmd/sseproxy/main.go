@@ -50,6 +50,7 @@ var commands = append([]command{
 	{"gc", "remove what abandoned multipart uploads left in a bucket", runGC},
 	{"rewrap", "give the objects of a bucket another key, or its current version", runRewrap},
 	{"doctor", "look at configuration, keys and store, and say what to do", runDoctor},
+	{"encrypt", "seal objects of a bucket that are not sealed, in their place", runEncrypt},
 	{"verify", "open every object of a bucket and tell which do not", runVerify},
 	{"inspect", "show what an object's envelope and trailer say, without a key", runInspect},
 	{"decrypt", "open an object from its stored bytes and envelope, without a proxy", runDecrypt},

@@ -467,7 +467,9 @@ func TestPolicyIsNotForTheOperator(t *testing.T) {
 	if _, err := r.proxy.CollectGarbage(t.Context(), r.bucket, time.Hour, false); err != nil {
 		t.Error(err)
 	}
-	if got, err := r.verify(t, proxy.Walk{}); err != nil || got != (proxy.Tally{Done: 1}) {
+	r.putPlain(t, "plain", []byte("y"), nil)
+	r.wantInPlace(t, "under a policy", proxy.Encrypting{}, proxy.Tally{Done: 1, Current: 1})
+	if got, err := r.verify(t, proxy.Walk{}); err != nil || got != (proxy.Tally{Done: 2}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if got := fmt.Sprint(r.stored(t, "x")); !strings.Contains(got, "sseproxy") {

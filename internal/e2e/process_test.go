@@ -15,12 +15,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/sseproxy/sseproxy/internal/proxy"
 	"github.com/sseproxy/sseproxy/internal/testbed"
 )
 
@@ -56,11 +58,7 @@ type process struct {
 func startProcess(t *testing.T, store *testbed.S3Store, binary, keyring string) *process {
 	t.Helper()
 	p := &process{binary: binary, address: freeAddress(t)}
-	p.env = []string{
-		"SSEPROXY_LISTEN=" + p.address, "SSEPROXY_ADMIN_LISTEN=off", "SSEPROXY_UPSTREAM=" + store.URL, "SSEPROXY_UPSTREAM_REGION=" + store.Region,
-		"SSEPROXY_UPSTREAM_ACCESS_KEY_ID=" + store.AccessKeyID, "SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY=" + store.SecretAccessKey,
-		"SSEPROXY_ACCESS_KEY_ID=" + accessKey, "SSEPROXY_SECRET_ACCESS_KEY=" + secretKey, "SSEPROXY_KEYRING=" + keyring,
-	}
+	p.env = append(environment(store, keyring), "SSEPROXY_LISTEN="+p.address, "SSEPROXY_ADMIN_LISTEN=off")
 	p.start(t)
 	t.Cleanup(func() {
 		p.kill()
@@ -69,6 +67,15 @@ func startProcess(t *testing.T, store *testbed.S3Store, binary, keyring string) 
 		}
 	})
 	return p
+}
+
+// environment is what every command needs that has to do with a store.
+func environment(store *testbed.S3Store, keyring string) []string {
+	return []string{
+		"SSEPROXY_UPSTREAM=" + store.URL, "SSEPROXY_UPSTREAM_REGION=" + store.Region,
+		"SSEPROXY_UPSTREAM_ACCESS_KEY_ID=" + store.AccessKeyID, "SSEPROXY_UPSTREAM_SECRET_ACCESS_KEY=" + store.SecretAccessKey,
+		"SSEPROXY_ACCESS_KEY_ID=" + accessKey, "SSEPROXY_SECRET_ACCESS_KEY=" + secretKey, "SSEPROXY_KEYRING=" + keyring,
+	}
 }
 
 // start runs the process, again too, and waits until it listens.
@@ -319,3 +326,58 @@ func (p *processes) killAt(at func(*http.Request) bool, answered bool, victim in
 	}
 	p.wire.AlterRequest(alter)
 }
+
+// TestProcessKilledWhileEncrypting: the command is killed in the middle of an object, again and again; every object is as it was, or sealed and whole,
+// and the run that nobody kills finds the rest.
+func TestProcessKilledWhileEncrypting(t *testing.T) {
+	binary := buildBinary(t)
+	testbed.Stores(t, func(t *testing.T, store *testbed.S3Store) {
+		r := newRig(t, store, options{})
+		const objects, size = 30, 5*frame + 3
+		for i := range objects {
+			r.putPlain(t, fmt.Sprint(i), pattern(size + i)[i:], nil)
+		}
+		behind := *store
+		behind.URL = r.wire.URL
+		run := func() error {
+			cmd := exec.CommandContext(t.Context(), binary, "encrypt", "s3://"+r.bucket)
+			cmd.Env = environment(&behind, r.keyring)
+			var puts atomic.Int64
+			r.wire.AlterRequest(func(req *http.Request) error {
+				if req.Method == http.MethodPut && puts.Add(1) == 10 {
+					req.Body = readCloser{io.TeeReader(req.Body, writerFunc(func(b []byte) (int, error) { return len(b), cmd.Process.Kill() })), req.Body}
+				}
+				return nil
+			})
+			return cmd.Run()
+		}
+		killed := 0
+		for ; ; killed++ {
+			if err := run(); err == nil {
+				break
+			}
+			if killed == objects {
+				t.Fatal("it does not come to its end")
+			}
+		}
+		r.wire.AlterRequest(nil)
+		if killed < 2 {
+			t.Errorf("it was killed %d times", killed)
+		}
+		for i := range objects {
+			r.wantKept(t, fmt.Sprint(i), pattern(size + i)[i:])
+		}
+		if got, err := r.verify(t, proxy.Walk{}); err != nil || got != (proxy.Tally{Done: objects}) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+type readCloser struct {
+	io.Reader
+	io.Closer
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }

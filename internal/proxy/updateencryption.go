@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/sseproxy/sseproxy/internal/envelope"
 	"github.com/sseproxy/sseproxy/internal/keys"
@@ -91,14 +92,25 @@ func (p *Proxy) updateOnce(source *request, protected *protection) error {
 
 // copyOnto lets the store copy q's object onto itself, with an envelope for another key: header is what the store said of the object.
 func (p *Proxy) copyOnto(q *request, o *sealedObject, header http.Header, protected *protection) error {
-	out := outgoing{method: http.MethodPut, target: q.target, header: q.common()}
-	for name, values := range header {
-		if (objectMetadata.has(name) || keptByUpdate.has(name)) && name != reservedMetadata {
-			out.header[name] = slices.Clone(values)
-		}
-	}
-	if _, err := p.copySealed(q, q, o, protected, out); err != nil {
+	if _, err := p.copySealed(q, q, o, protected, outgoing{method: http.MethodPut, target: q.target, header: p.keptHeaders(q, header)}); err != nil {
 		return fmt.Errorf("wrapping the data key anew: %w", err)
 	}
 	return nil
 }
+
+// keptHeaders returns what an object that takes another's place keeps of its headers. A retention that is over cannot be set again.
+func (p *Proxy) keptHeaders(q *request, header http.Header) http.Header {
+	kept := q.common()
+	for name, values := range header {
+		if (objectMetadata.has(name) || keptByUpdate.has(name)) && name != reservedMetadata {
+			kept[name] = slices.Clone(values)
+		}
+	}
+	if until, err := time.Parse(time.RFC3339, kept.Get(retainUntilHeader)); err == nil && !until.After(p.cfg.Now()) {
+		kept.Del(retainUntilHeader)
+		kept.Del("X-Amz-Object-Lock-Mode")
+	}
+	return kept
+}
+
+const retainUntilHeader = "X-Amz-Object-Lock-Retain-Until-Date"
