@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -93,7 +94,7 @@ func TestParallelPartsInLittleMemory(t *testing.T) {
 	}
 }
 
-// TestOver5GiB: an object that no single request could carry.
+// TestOver5GiB: an object that no single request could carry, nor copy when it gets another key.
 func TestOver5GiB(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 7 GiB; run without -short")
@@ -102,7 +103,8 @@ func TestOver5GiB(t *testing.T) {
 	const total = (parts-1)*size + last
 	store := testbed.Store(t)
 	needDisk(t, store.Dir, 3*total)
-	r := &rig{store: store, client: startProcess(t, store, buildBinary(t), newKeyring(t)).client, bucket: testbed.Bucket(t, store)}
+	keyring := newKeyring(t)
+	r := &rig{store: store, client: startProcess(t, store, buildBinary(t), keyring).client, bucket: testbed.Bucket(t, store), keyring: keyring}
 	id := r.startUpload(t, "key", s3.CreateMultipartUploadInput{})
 	done := make([]types.CompletedPart, parts)
 	var group errgroup.Group
@@ -132,6 +134,14 @@ func TestOver5GiB(t *testing.T) {
 	out := testbed.Must(r.client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &r.bucket, Key: ptr("key"), PartNumber: ptr(int32(parts))}))(t)
 	if err := checkContent(out.Body, (parts-1)*size, last); err != nil || *out.PartsCount != parts {
 		t.Errorf("the last part, of %d: %v", *out.PartsCount, err)
+	}
+
+	createKey(t, keyring, "other")
+	again := newRig(t, store, options{kit: r, proxy: func(c *proxy.Config) { c.KeyID, c.ReadKeyIDs = "other", []string{"default"} }})
+	again.upstream.ResponseHeaderTimeout = 5 * time.Minute
+	again.wantRewrapped(t, proxy.Rewrapping{Keys: map[string]string{"default": "other"}}, proxy.Tally{Done: 1})
+	if got, err := newRig(t, store, options{kit: r, proxy: func(c *proxy.Config) { c.KeyID = "other" }}).verify(t, proxy.Walk{}); err != nil || got != (proxy.Tally{Done: 1}) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -86,7 +86,7 @@ type Config struct {
 	// the proxy refuses smaller ones in its place, and keeps them twice, since it puts a part of its own behind the client's
 	// last one. 0 is S3's 5 MiB.
 	MinPartSize int64
-	// PartsAbove is the size, in sealed bytes, above which Encrypt makes an object of several parts. 0 is S3's
+	// PartsAbove is the size, in sealed bytes, above which Rewrap and Encrypt let the store make an object of several parts. 0 is S3's
 	// 5 GiB, above which no single request does.
 	PartsAbove int64
 	// Audit gets a record of each use of a key, or attempt at one, before anything comes of it; it may be called at the same time. nil

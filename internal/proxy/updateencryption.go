@@ -92,7 +92,13 @@ func (p *Proxy) updateOnce(source *request, protected *protection) error {
 
 // copyOnto lets the store copy q's object onto itself, with an envelope for another key: header is what the store said of the object.
 func (p *Proxy) copyOnto(q *request, o *sealedObject, header http.Header, protected *protection) error {
-	if _, err := p.copySealed(q, q, o, protected, outgoing{method: http.MethodPut, target: q.target, header: p.keptHeaders(q, header)}); err != nil {
+	var err error
+	if o.stored.length > p.cfg.PartsAbove {
+		err = p.copyInParts(q, o, header, protected)
+	} else {
+		_, err = p.copySealed(q, q, o, protected, outgoing{method: http.MethodPut, target: q.target, header: p.keptHeaders(q, header)})
+	}
+	if err != nil {
 		return fmt.Errorf("wrapping the data key anew: %w", err)
 	}
 	return nil
