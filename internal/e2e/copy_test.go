@@ -196,7 +196,7 @@ func TestCopyVersions(t *testing.T) {
 	})
 }
 
-// TestCopyChecksum: a copy shows its source's checksum, or the one that is asked for.
+// TestCopyChecksum: a copy shows its source's checksum, or the one that is asked for, also where its trailer, which has the source's, is read first.
 func TestCopyChecksum(t *testing.T) {
 	r := newRig(t, testbed.Store(t), options{})
 	body := pattern(2*frame + 1)
@@ -204,14 +204,17 @@ func TestCopyChecksum(t *testing.T) {
 	want := testbed.Must(r.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &r.bucket, Key: ptr("key"), ChecksumMode: types.ChecksumModeEnabled}))(t)
 	digest := sha256.Sum256(body)
 	sum := base64.StdEncoding.EncodeToString(digest[:])
+	strict := newRig(t, r.store, options{kit: r, proxy: func(c *proxy.Config) { c.Strict = true }})
 	for _, a := range []types.ChecksumAlgorithm{"", types.ChecksumAlgorithmSha256} {
 		out := testbed.Must(r.copyFrom(t, r.bucket+"/key", "copy", func(in *s3.CopyObjectInput) { in.ChecksumAlgorithm = a }))(t)
-		head := testbed.Must(r.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &r.bucket, Key: ptr("copy"), ChecksumMode: types.ChecksumModeEnabled}))(t)
-		switch {
-		case a == "" && (head.ChecksumSHA1 == nil || *head.ChecksumSHA1 != *want.ChecksumSHA1):
-			t.Errorf("SHA1 %v, want %s", head.ChecksumSHA1, *want.ChecksumSHA1)
-		case a != "" && (head.ChecksumSHA256 == nil || *head.ChecksumSHA256 != sum || out.CopyObjectResult.ChecksumSHA256 == nil || *out.CopyObjectResult.ChecksumSHA256 != sum):
-			t.Errorf("SHA256 %v, want %s", head.ChecksumSHA256, sum)
+		for _, reader := range []*rig{r, strict} {
+			head := testbed.Must(reader.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &r.bucket, Key: ptr("copy"), ChecksumMode: types.ChecksumModeEnabled}))(t)
+			switch {
+			case a == "" && (head.ChecksumSHA1 == nil || *head.ChecksumSHA1 != *want.ChecksumSHA1):
+				t.Errorf("SHA1 %v, want %s", head.ChecksumSHA1, *want.ChecksumSHA1)
+			case a != "" && (head.ChecksumSHA256 == nil || *head.ChecksumSHA256 != sum || out.CopyObjectResult.ChecksumSHA256 == nil || *out.CopyObjectResult.ChecksumSHA256 != sum):
+				t.Errorf("SHA256 %v, want %s", head.ChecksumSHA256, sum)
+			}
 		}
 	}
 	r.putMultipart(t, "parts", multipartLayouts["regular"]...)

@@ -61,8 +61,10 @@ func (p *Proxy) layOut(q *request, o *sealedObject) error {
 	if err != nil {
 		return err
 	}
-	if t.Single {
+	if t.Single && o.sum.Algorithm == 0 {
 		o.sum = trailerChecksum(t)
+	}
+	if t.Single {
 		return nil
 	}
 	o.trailer, o.object = t, o.dek.Multipart(t.Parts)
