@@ -502,12 +502,12 @@ func TestDSSERewrap(t *testing.T) {
 				}
 			}
 		}
-		r.wantRewrapped(t, proxy.Rewrapping{}, proxy.Rewrapped{Current: 2})
-		r.wantRewrapped(t, proxy.Rewrapping{Keys: map[string]string{"default": "other"}}, proxy.Rewrapped{Done: 2})
+		r.wantRewrapped(t, proxy.Rewrapping{}, proxy.Tally{Current: 2})
+		r.wantRewrapped(t, proxy.Rewrapping{Keys: map[string]string{"default": "other"}}, proxy.Tally{Done: 2})
 		check("other", "second", r)
 		third := newDSSERigAt(t, store, options{kit: r, proxy: func(c *proxy.Config) { c.DSSEKeyID, c.DSSEReadKeyIDs = "third", []string{"second"} }})
 		third.wire.Reset()
-		third.wantRewrapped(t, proxy.Rewrapping{}, proxy.Rewrapped{Done: 2})
+		third.wantRewrapped(t, proxy.Rewrapping{}, proxy.Tally{Done: 2})
 		for _, x := range third.wire.Requests() {
 			if x.Size > 0 || x.ResponseSize > 20_000 {
 				t.Errorf("%s %s moved %d bytes there and %d back", x.Method, x.Target, x.Size, x.ResponseSize)
@@ -523,8 +523,8 @@ func TestDSSERewrap(t *testing.T) {
 				return k.SetPrimary(id, v)
 			})
 			fresh := newDSSERigAt(t, store, options{kit: r, proxy: func(c *proxy.Config) { c.DSSEKeyID = "third" }})
-			fresh.wantRewrapped(t, proxy.Rewrapping{}, proxy.Rewrapped{Done: 2})
-			fresh.wantRewrapped(t, proxy.Rewrapping{}, proxy.Rewrapped{Current: 2})
+			fresh.wantRewrapped(t, proxy.Rewrapping{}, proxy.Tally{Done: 2})
+			fresh.wantRewrapped(t, proxy.Rewrapping{}, proxy.Tally{Current: 2})
 			editKeyring(t, r.keyring, func(k *keys.Keyring) error { return k.Disable(id, 1) })
 		}
 		check("other", "third", newDSSERigAt(t, store, options{kit: r, proxy: func(c *proxy.Config) { c.DSSEKeyID = "third" }}))

@@ -63,6 +63,9 @@ func (p *Proxy) checkHeedsIfMatch(own *request) error {
 
 // encryptOne seals q's object, if it is not.
 func (p *Proxy) encryptOne(q *request, dryRun bool) (outcome, error) {
+	if p.bypassed(q.target) {
+		return exempt, nil
+	}
 	from, err := p.lookAt(q)
 	if err != nil {
 		return failed, err
@@ -208,7 +211,7 @@ func (p *Proxy) encryptWhole(q *request, from *original, protected *protection, 
 		return nil, err
 	}
 	defer release() //nolint:errcheck // read to its end, or given up
-	dek := envelope.NewDEK()
+	dek := protected.newDEK()
 	value, err := p.wrap(q, protected, &envelope.Envelope{Length: length}, dek, from.sum)
 	if err != nil {
 		return nil, err
@@ -234,7 +237,7 @@ func (p *Proxy) encryptWhole(q *request, from *original, protected *protection, 
 
 // encryptInParts makes it by an upload like a client's, but that it completes only in the place of what was read.
 func (p *Proxy) encryptInParts(q *request, from *original, protected *protection, header http.Header) (*sealedCopy, error) {
-	u := &upload{envelope: &envelope.Envelope{Multipart: true}, dek: envelope.NewDEK()}
+	u := &upload{envelope: &envelope.Envelope{Multipart: true}, dek: protected.newDEK()}
 	if from.sum.Algorithm != 0 && from.sum.Algorithm.CanCombine() {
 		u.state.Checksum, u.state.Type = from.sum.Algorithm, envelope.FullObject
 	}

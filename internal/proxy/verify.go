@@ -42,7 +42,7 @@ func (p *Proxy) verifyOne(q *request) (outcome, error) {
 	}
 	defer r.close()
 	switch {
-	case r.object == nil && p.cfg.PlaintextReads:
+	case r.object == nil && p.readsPlaintext(q.target):
 		return exempt, nil
 	case r.object == nil:
 		p.cfg.Log.Error("object is not sealed", zap.String("operation", q.acts()), zap.String("bucket", q.target.bucket), zap.String("key", q.target.key))
