@@ -42,7 +42,8 @@ func runEncrypt(ctx context.Context, args []string, std stdio) error {
 	if e.DryRun {
 		sealed = "that would be sealed"
 	}
-	_, printErr := fmt.Fprintf(std.out, "objects %s: %d\nsealed already: %d\ndeleted meanwhile: %d\nfailed: %d\n", sealed, sum.Done+sum.Beside, sum.Current, sum.Gone, sum.Failed)
+	_, printErr := fmt.Fprintf(std.out, "objects %s: %d\nsealed already: %d\nto be left as they are: %d\ndeleted meanwhile: %d\nfailed: %d\n",
+		sealed, sum.Done+sum.Beside, sum.Current, sum.Exempt, sum.Gone, sum.Failed)
 	if sum.Beside > 0 && printErr == nil {
 		_, printErr = fmt.Fprintf(std.out, "PLAINTEXT THAT STAYS as an older version: %d\nThe bucket keeps versions: the plaintext of these objects is readable "+
 			"at the store until those versions are deleted.\n", sum.Beside)

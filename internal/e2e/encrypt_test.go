@@ -427,3 +427,33 @@ func TestEncryptVersions(t *testing.T) {
 		}
 	})
 }
+
+// TestEncryptUnderRules: what a rule leaves as it is stays so, and is no finding; under a rule with two layers objects of any size get two, and
+// keep them with another key.
+func TestEncryptUnderRules(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{more: []string{"first", "another", "second"}, proxy: func(c *proxy.Config) {
+		partsAbove(c)
+		c.DSSEKeyID = "second"
+		c.Rules = []proxy.Rule{{Bucket: "*", Prefix: "open/", Bypass: true}, {Bucket: "*", KeyID: "first", KeyIDs: []string{"another"}, Algorithm: "aws:kms:dsse"}}
+	}})
+	plain := map[string][]byte{"small": pattern(100), "frames": pattern(3 * frame), "large": pattern(largePlain)}
+	for key, body := range plain {
+		r.putPlain(t, key, body, nil)
+	}
+	r.putPlain(t, "open/x", pattern(50), nil)
+	r.wantInPlace(t, "first", proxy.Encrypting{}, proxy.Tally{Done: 3, Exempt: 1})
+	if body, _ := r.stored(t, "open/x"); !bytes.Equal(body, pattern(50)) {
+		t.Error("what was to be left as it is was sealed")
+	}
+	r.wantRewrapped(t, proxy.Rewrapping{Keys: map[string]string{"first": "another"}}, proxy.Tally{Done: 3, Plain: 1})
+	for key, body := range plain {
+		r.wantKept(t, key, body)
+		head := testbed.Must(r.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &r.bucket, Key: &key}))(t)
+		if head.ServerSideEncryption != "aws:kms:dsse" || aws.ToString(head.SSEKMSKeyId) != "another" {
+			t.Errorf("%s: %s under %s", key, head.ServerSideEncryption, aws.ToString(head.SSEKMSKeyId))
+		}
+	}
+	if got, err := r.verify(t, proxy.Walk{}); err != nil || got != (proxy.Tally{Done: 3, Exempt: 1}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -63,15 +63,15 @@ func (p *Proxy) checkHeedsIfMatch(own *request) error {
 
 // encryptOne seals q's object, if it is not.
 func (p *Proxy) encryptOne(q *request, dryRun bool) (outcome, error) {
-	if p.bypassed(q.target) {
-		return exempt, nil
-	}
 	from, err := p.lookAt(q)
 	if err != nil {
 		return failed, err
 	}
 	if len(from.header[reservedMetadata]) > 0 {
 		return current, nil
+	}
+	if p.bypassed(q.target) {
+		return exempt, nil
 	}
 	p.cfg.Log.Info("object is not sealed", zap.String("operation", q.acts()), zap.String("bucket", q.target.bucket), zap.String("key", q.target.key))
 	if dryRun {

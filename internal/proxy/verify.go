@@ -19,7 +19,7 @@ import (
 // Verify opens every object as a GET of the whole would, reads all that is stored of it, and compares what it opens to with each
 // checksum that the object has. Of an object with a customer's key nothing can be told.
 //
-// It fails when the listing does, when an object does not open, and when one is not sealed, unless clients may read such ones. Each of them
+// It fails when the listing does, when an object does not open, and when one is not sealed that clients may not read so. Each of them
 // is logged.
 func (p *Proxy) Verify(ctx context.Context, w Walk) (Tally, error) {
 	sum, err := p.walk(ctx, w, "sseproxy verify", p.verifyOne)
