@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -102,6 +103,27 @@ func TestVerify(t *testing.T) {
 			t.Errorf("behind a key: %+v, %v", got, err)
 		}
 	})
+}
+
+// TestVerifyShares: shares together see each object once, and none of them all.
+func TestVerifyShares(t *testing.T) {
+	r := newRig(t, testbed.Store(t), options{})
+	const objects, shares = 60, 3
+	for n := range objects {
+		r.put(t, fmt.Sprintf("object/%d", n), []byte("x"))
+	}
+	r.putStored(t, "plain", []byte("x"), nil)
+	var all proxy.Tally
+	for share := range uint64(shares) {
+		got, err := r.verify(t, proxy.Walk{Share: share, Shares: shares})
+		if (err != nil) != (got.Plain > 0) || got.Done == 0 || got.Done == objects {
+			t.Errorf("share %d: %+v, %v", share, got, err)
+		}
+		all.Done, all.Plain = all.Done+got.Done, all.Plain+got.Plain
+	}
+	if want := (proxy.Tally{Done: objects, Plain: 1}); all != want {
+		t.Errorf("together %+v, want %+v", all, want)
+	}
 }
 
 // TestVerifyFinds: whatever the store does to an object is found, the object is named, and no other is.

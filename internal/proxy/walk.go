@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
+	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 )
@@ -19,6 +20,9 @@ type Walk struct {
 	Bucket, Prefix string
 	// After is where to go on: keys up to this one are left alone.
 	After string
+	// Share and Shares split the work: of Shares shares, counted from 0, this is Share. Which share an object is in follows from its key alone.
+	// 0 shares are one.
+	Share, Shares uint64
 	// Page hears of each page of the listing that is done, with its last key and what was found up to there. It may be nil.
 	Page func(last string, sofar Tally)
 }
@@ -79,7 +83,7 @@ func (p *Proxy) walk(ctx context.Context, w Walk, acting string, do func(q *requ
 		if err != nil {
 			return sum, fmt.Errorf("listing bucket %s: %w", w.Bucket, err)
 		}
-		found, err := p.walkPage(own, page.Contents, do)
+		found, err := p.walkPage(own, w, page.Contents, do)
 		for i, n := range found {
 			*sum.field(outcome(i)) += n
 		}
@@ -103,12 +107,17 @@ func (p *Proxy) walk(ctx context.Context, w Walk, acting string, do func(q *requ
 	}
 }
 
-func (p *Proxy) walkPage(own *request, objects []listedVersion, do func(q *request) (outcome, error)) (found [outcomes]int, err error) {
+// has reports whether an object is in the share.
+func (w Walk) has(key string) bool {
+	return w.Shares == 0 || xxhash.Sum64String(key)%w.Shares == w.Share
+}
+
+func (p *Proxy) walkPage(own *request, w Walk, objects []listedVersion, do func(q *request) (outcome, error)) (found [outcomes]int, err error) {
 	var counts [outcomes]atomic.Int64
 	group, ctx := errgroup.WithContext(own.ctx)
 	group.SetLimit(walkWorkers)
 	for _, object := range objects {
-		if strings.HasPrefix(object.Key, reservedPrefix) {
+		if strings.HasPrefix(object.Key, reservedPrefix) || !w.has(object.Key) {
 			continue
 		}
 		group.Go(func() error {
