@@ -9,8 +9,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -427,6 +429,50 @@ func TestDSSERefusals(t *testing.T) {
 	usual := encryption{shows: map[string]string{"": "aws:kms:dsse", "-Aws-Kms-Key-Id": "other"}}
 	usual.wantShown(t, "by rule", r.ask(t, "PUT", "two/a", []byte("x")).Header)
 	encryptions["none"].wantShown(t, "allowed by rule", r.ask(t, "PUT", "two/b", []byte("x"), only(encryptionName, "AES256")).Header)
+}
+
+// TestDSSEUploadIsHeldAgainstTheRule: where the operator demands two layers, nothing more goes to the store of an upload whose state says one, be it that
+// it was begun before the rule, or that the store has put the state of another upload in its place. It can be listed and aborted.
+func TestDSSEUploadIsHeldAgainstTheRule(t *testing.T) {
+	for _, name := range []string{"SSE-S3", "SSE-KMS", "SSE-C"} {
+		e := encryptions[name]
+		one := newDSSERig(t, options{})
+		one.ask(t, "PUT", "source", pattern(100), dsse.headers(encryptionName))
+		var made struct {
+			UploadID string `xml:"UploadId"`
+		}
+		created := one.ask(t, "POST", "key?uploads", nil, e.headers(encryptionName))
+		if err := xml.Unmarshal(testbed.ReadBody(t, created.Body), &made); err != nil {
+			t.Fatal(err)
+		}
+		of, own := "key?uploadId="+url.QueryEscape(made.UploadID), e.customerOnly().headers(encryptionName)
+		part := one.ask(t, "PUT", of+"&partNumber=1", pattern(100), own)
+		list := "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>" + part.Header.Get("Etag") + "</ETag></Part></CompleteMultipartUpload>"
+		var log auditLog
+		r := newDSSERig(t, options{kit: one, proxy: func(c *proxy.Config) {
+			c.Audit, c.Rules = log.write, []proxy.Rule{{Bucket: "*", Algorithm: "aws:kms:dsse", KeyID: "default", Allow: []string{}}}
+		}})
+		for what, got := range map[string]*http.Response{
+			"a part":        r.ask(t, "PUT", of+"&partNumber=2", pattern(100), own),
+			"a copied part": r.ask(t, "PUT", of+"&partNumber=2", nil, own, only("X-Amz-Copy-Source", r.bucket+"/source")),
+			"Complete":      r.ask(t, "POST", of, []byte(list)),
+		} {
+			if b := testbed.ReadBody(t, got.Body); got.StatusCode != 403 || !strings.Contains(string(b), "does not allow") {
+				t.Errorf("%s: %s: %s %s", name, what, got.Status, b)
+			}
+		}
+		for _, x := range r.wire.Requests() {
+			if x.Method != http.MethodGet && x.Method != http.MethodHead {
+				t.Errorf("%s: %s %s went to the store", name, x.Method, x.Target)
+			}
+		}
+		if records := log.take(); len(records) != 3 || !strings.HasSuffix(records[0], " AccessDenied") {
+			t.Errorf("%s: records %q", name, records)
+		}
+		if listed, aborted := r.ask(t, "GET", of, nil), r.ask(t, "DELETE", of, nil); listed.StatusCode != 200 || aborted.StatusCode != 204 {
+			t.Errorf("%s: ListParts: %s, Abort: %s", name, listed.Status, aborted.Status)
+		}
+	}
 }
 
 // TestDSSERulesAreChecked: a proxy does not start with a rule that no object could be made by.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sseproxy/sseproxy/internal/checksum"
 	"github.com/sseproxy/sseproxy/internal/envelope"
+	"github.com/sseproxy/sseproxy/internal/keys"
 	"github.com/sseproxy/sseproxy/internal/policy"
 )
 
@@ -132,6 +133,9 @@ func (p *Proxy) loadUpload(q *request) (*upload, error) {
 // openUpload is loadUpload for what seals a part: it opens the data key, too.
 func (p *Proxy) openUpload(q *request) (*upload, error) {
 	u, err := p.loadUpload(q)
+	if err == nil {
+		err = p.permitUpload(q, u)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +143,16 @@ func (p *Proxy) openUpload(q *request) (*upload, error) {
 		return nil, uploadKeyFailure(err)
 	}
 	return u, nil
+}
+
+// permitUpload refuses to seal for an upload that the operator's rule would not let begin. The rule may be younger; or the store, which gives out
+// the ids of uploads, gave that of an older one twice, and now its state, which may be of fewer layers than the client asked for.
+func (p *Proxy) permitUpload(q *request, u *upload) error {
+	err := p.rule(q.target).permit(protectionOf(u.envelope, nil), &defaultEncryption{})
+	if err != nil {
+		return p.audit(q, opening, u.envelope.Mode, u.envelope.KeyID, keys.Key{}, u.envelope.Context, err)
+	}
+	return nil
 }
 
 // uploadKeyFailure tells what is wrong with a customer's key as S3 tells it of a part.
@@ -157,6 +171,9 @@ func uploadKeyFailure(err error) error {
 // trailerKey returns the key that an upload's trailer is sealed with. A client sends its own key with the parts, and need not
 // with Complete.
 func (p *Proxy) trailerKey(q *request, u *upload) (key envelope.TrailerKey, err error) {
+	if err := p.permitUpload(q, u); err != nil {
+		return key, err
+	}
 	if u.envelope.Mode == envelope.ModeCustomer && q.customer == nil && u.state.TrailerKey != nil {
 		return u.state.TrailerKey, nil
 	}
