@@ -577,6 +577,16 @@ func TestDSSERewrap(t *testing.T) {
 	})
 }
 
+// TestDSSERewrapToOneKey: objects in two layers are not given the second layer's key for their first, and a dry run says so. They stay as they are.
+func TestDSSERewrapToOneKey(t *testing.T) {
+	r := newDSSERig(t, options{proxy: func(c *proxy.Config) { c.Rules[0].KeyIDs = append(c.Rules[0].KeyIDs, "second") }})
+	r.ask(t, "PUT", "key", []byte("body"), dsse.headers(encryptionName))
+	for _, dry := range []bool{true, false} {
+		r.wantRewrapped(t, proxy.Rewrapping{Keys: map[string]string{"default": "second"}, DryRun: dry}, proxy.Tally{Failed: 1})
+	}
+	r.wantEncryptedWhole(t, "key", []byte("body"))
+}
+
 // TestDSSEAudit: each of the two keys has a record for each use, also where it is refused.
 func TestDSSEAudit(t *testing.T) {
 	var log auditLog

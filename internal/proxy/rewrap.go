@@ -44,6 +44,9 @@ func (p *Proxy) rewrapOne(q *request, w Rewrapping) (outcome, error) {
 	if !p.rule(q.target).has(wanted.keyID) {
 		return failed, fmt.Errorf("key %q is not configured for it", wanted.keyID)
 	}
+	if err := p.checkLayers(wanted); err != nil {
+		return failed, err
+	}
 	if same, err := p.isCurrent(q, o.envelope, wanted); same || err != nil {
 		return current, err
 	}
