@@ -81,7 +81,7 @@ func writeKeyring(path string, r *Keyring, old fs.FileInfo) (err error) {
 	folder := filepath.Dir(path)
 	f, err := os.CreateTemp(folder, "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("writing keyring: %w", err)
+		return fmt.Errorf("writing keyring %s: %w", path, unnamed(err))
 	}
 	defer func() {
 		if err != nil {
@@ -96,12 +96,25 @@ func writeKeyring(path string, r *Keyring, old fs.FileInfo) (err error) {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("writing keyring: %w", err)
+		return fmt.Errorf("writing keyring %s: %w", path, unnamed(err))
 	}
 	if err = os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("replacing keyring: %w", err)
+		return fmt.Errorf("replacing keyring %s: %w", path, unnamed(err))
 	}
 	return syncFolder(folder)
+}
+
+// unnamed takes the random name of the new file out of an error, so that one reason reads the same each time.
+func unnamed(err error) error {
+	var ofPath *fs.PathError
+	var ofLink *os.LinkError
+	switch {
+	case errors.As(err, &ofPath):
+		return ofPath.Err
+	case errors.As(err, &ofLink):
+		return ofLink.Err
+	}
+	return err
 }
 
 // inherit gives f the owner and mode of the file it will replace: a keyring that root rotates must stay readable for the
@@ -109,7 +122,7 @@ func writeKeyring(path string, r *Keyring, old fs.FileInfo) (err error) {
 func inherit(f *os.File, old fs.FileInfo) error {
 	if s, ok := old.Sys().(*syscall.Stat_t); ok {
 		if err := f.Chown(int(s.Uid), int(s.Gid)); err != nil {
-			return fmt.Errorf("keeping the file's owner (run as root or as the owner): %w", err)
+			return fmt.Errorf("keeping the file's owner (run as root or as the owner): %w", unnamed(err))
 		}
 	}
 	return f.Chmod(old.Mode().Perm())

@@ -70,7 +70,7 @@ func (r *Keyring) rotateDue(ids []string, age time.Duration, now time.Time) (don
 		if err != nil {
 			continue // who needs it hears of it
 		}
-		primary, next := k.find(k.Primary), k.newest()
+		primary, next := k.find(k.Primary), k.newest(now.Add(lead(age)))
 		end := primary.Created.Add(age)
 		switch {
 		case primary.State != enabled:
@@ -88,11 +88,12 @@ func (r *Keyring) rotateDue(ids []string, age time.Duration, now time.Time) (don
 	return done, nil
 }
 
-// newest returns the last version that is enabled, from the primary one on.
-func (k *ringKey) newest() *ringVersion {
+// newest returns the last version that is enabled, from the primary one on. One that is dated behind the latest time that any clock may have had was
+// made by one that was wrong: who waited for its time would never rotate again.
+func (k *ringKey) newest(latest time.Time) *ringVersion {
 	newest := k.find(k.Primary)
 	for i := range k.Versions {
-		if v := &k.Versions[i]; v.Version > newest.Version && v.State == enabled {
+		if v := &k.Versions[i]; v.Version > newest.Version && v.State == enabled && !v.Created.After(latest) {
 			newest = v
 		}
 	}

@@ -3,9 +3,11 @@ package keys_test
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -88,7 +90,30 @@ func TestRotateDueHeedsTheOperator(t *testing.T) {
 	}
 }
 
-// TestRotateDueUnwritable: a keyring that cannot be changed stays as it is and can be read; the error says which key is due. Nothing is an error before.
+// TestRotateDueClockAhead: a version that a clock far ahead has dated does not put the rotation off until then: another one is made and used. One that
+// a clock a little ahead has dated is waited for.
+func TestRotateDueClockAhead(t *testing.T) {
+	made, used := []keys.Rotation{{KeyID: "main", Version: 3}}, []keys.Rotation{{KeyID: "main", Version: 3, Primary: true}}
+	for name, test := range map[string]struct {
+		dated time.Duration
+		steps map[time.Duration][]keys.Rotation
+	}{
+		"far":    {10 * 365 * day, map[time.Duration][]keys.Rotation{88 * day: nil, 90 * day: made, 91*day - 1: nil, 91 * day: used, 92 * day: nil}},
+		"little": {91 * day, map[time.Duration][]keys.Rotation{91*day - time.Hour: nil, 92*day - 1: nil, 92 * day: {{KeyID: "main", Version: 2, Primary: true}}}},
+	} {
+		path := newKeyring(t)
+		edit(t, path, func(r *keys.Keyring) error { _, err := r.Add("main", created.Add(test.dated)); return err })
+		for _, after := range slices.Sorted(maps.Keys(test.steps)) {
+			got, err := keys.RotateDue(path, []string{"main"}, 90*day, created.Add(after))
+			if diff := cmp.Diff(test.steps[after], got); err != nil || diff != "" {
+				t.Errorf("%s ahead, after %v: %v %s", name, after, err, diff)
+			}
+		}
+	}
+}
+
+// TestRotateDueUnwritable: a keyring that cannot be changed stays as it is and can be read; the error says which key is due, and in the same words each time. Nothing is
+// an error before.
 func TestRotateDueUnwritable(t *testing.T) {
 	// Beside a name as long as one may be there is no room for a file to take its place, be it root who tries.
 	path := filepath.Join(t.TempDir(), strings.Repeat("k", 255))
@@ -100,6 +125,9 @@ func TestRotateDueUnwritable(t *testing.T) {
 	done, err := keys.RotateDue(path, []string{"main"}, 90*day, created.Add(91*day))
 	if done != nil || err == nil || !strings.Contains(err.Error(), "due for rotation: main: ") {
 		t.Errorf("%v, %v", done, err)
+	}
+	if _, again := keys.RotateDue(path, []string{"main"}, 90*day, created.Add(91*day)); again == nil || again.Error() != err.Error() {
+		t.Errorf("one reason reads as %v and as %v: the log would have it each minute", err, again)
 	}
 	if !bytes.Equal(before, read(t, path)) {
 		t.Error("the file was changed")
