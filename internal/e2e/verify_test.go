@@ -139,10 +139,11 @@ func TestVerifyFinds(t *testing.T) {
 		end := envelope.SealedPartSize(size) // of a single part's frames
 		flip := func(at int64) func(b []byte) []byte {
 			return func(b []byte) []byte {
-				if at < 0 {
-					at += int64(len(b))
+				i := at
+				if i < 0 {
+					i += int64(len(b))
 				}
-				b[at] ^= 1
+				b[i] ^= 1
 				return b
 			}
 		}
