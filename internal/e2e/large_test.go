@@ -96,6 +96,7 @@ func TestParallelPartsInLittleMemory(t *testing.T) {
 
 // TestOver5GiB: an object that no single request could carry, nor copy when it gets another key.
 func TestOver5GiB(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("moves 7 GiB; run without -short")
 	}
@@ -171,6 +172,7 @@ func needDisk(t *testing.T, dir string, n uint64) {
 // TestTenThousandParts: an upload of exactly 10,000 parts, as the SDK for Go makes of what is larger than 10,000 of its parts:
 // of total/10000 + 1 bytes each.
 func TestTenThousandParts(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("sends 10,000 parts; run without -short")
 	}

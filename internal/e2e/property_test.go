@@ -50,6 +50,7 @@ var differences = []struct{ store, what, want, why string }{
 // the answers that it has straight from the store: bytes, sizes, statuses and error codes, apart from the differences above.
 // The gate has the same sequences each time; there are others with -rapid.seed=2 -rapid.checks=1000.
 func TestAnySequence(t *testing.T) {
+	t.Parallel()
 	if seed := flag.Lookup("rapid.seed").Value; seed.String() == "0" {
 		testbed.Must(0, seed.Set("1"))(t)
 		t.Cleanup(func() { _ = seed.Set("0") })
