@@ -64,6 +64,7 @@ func (s *server) reload(environ []string) {
 			s.current.Store(next)
 			s.own.Store(ownKeys(cfg))
 			s.log.Info("identities, policies and encryption rules were read again")
+			s.warnOfBypass(cfg)
 			return
 		}
 	}

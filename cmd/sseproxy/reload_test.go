@@ -57,8 +57,15 @@ func TestFilesAreReadAgain(t *testing.T) {
 	if err := put("two"); err != nil {
 		t.Error(err)
 	}
+	p.client = testbed.S3Client(t, "http://"+p.Listen, "AKIDTWO", "secret of two", "us-east-1")
+	begun := p.startUpload(t, "begun", 6)
+	begun.write(t, []byte("abc"))
 	write(identities, `{"identities": [`+one+`]}`)
 	wait(t, "the second client's end", func() bool { return put("two") != nil })
+	begun.write(t, []byte("def"))
+	if err := errors.Join(begun.body.Close(), <-begun.done); err != nil {
+		t.Errorf("a request that had begun: %v", err)
+	}
 	if logged("secret of") {
 		t.Error("a secret is in the log")
 	}

@@ -375,7 +375,7 @@ func (s *server) run(ctx context.Context) error {
 		credentialsURI = "http://" + s.credentials.Addr().String() + session.Path
 		serve(s.credentials, s.sessions)
 	}
-	s.warnOfBypass()
+	s.warnOfBypass(s.cfg)
 	s.log.Info("serving", zap.String("listen", s.clients.Addr().String()), zap.String("admin_listen", adminAddress), zap.String("credentials", credentialsURI),
 		zap.String("upstream", s.cfg.Upstream.String()), zap.String("key", s.cfg.Key),
 		zap.Bool("tls", s.cfg.TLSCert != ""), zap.Bool("plaintext_reads", s.cfg.AllowPlaintext()))
@@ -398,8 +398,8 @@ func (s *server) run(ctx context.Context) error {
 }
 
 // warnOfBypass tells what is stored without protection.
-func (s *server) warnOfBypass() {
-	for _, r := range s.cfg.Rules {
+func (s *server) warnOfBypass(cfg config.Config) {
+	for _, r := range cfg.Rules {
 		if r.Bypass {
 			s.log.Warn("objects are stored as they are, without any protection: the operator's rule is bypass", zap.String("bucket", r.Bucket), zap.String("prefix", r.Prefix))
 		}

@@ -183,7 +183,7 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
-// TestBypassIsTold: at its start the proxy warns, once for each rule, of what it stores as it is.
+// TestBypassIsTold: at its start the proxy warns, once for each rule, of what it stores as it is, and again when the rules are others.
 func TestBypassIsTold(t *testing.T) {
 	rules := filepath.Join(t.TempDir(), "encryption.json")
 	if err := os.WriteFile(rules, []byte(`{"rules": [{"bucket": "*", "prefix": "public/", "bypass": true}, {"bucket": "logs", "bypass": true}, {"bucket": "*", "key": "default"}]}`), 0o600); err != nil {
@@ -199,6 +199,34 @@ func TestBypassIsTold(t *testing.T) {
 	}
 	if n := strings.Count(log, "without any protection"); n != 2 {
 		t.Errorf("%d warnings", n)
+	}
+	if err := os.WriteFile(rules, []byte(`{"rules": [{"bucket": "later", "bypass": true}, {"bucket": "*", "key": "default"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "a warning of the new rule", func() bool {
+		return bytes.Contains(testbed.Must(os.ReadFile(p.log))(t), []byte(`"bucket":"later","prefix":""`))
+	})
+}
+
+// TestLimits: the operator's limits hold. A client that stops in the middle of its body has the one place that there is, and those who
+// watch see it; the next is told to come again, until the first one is left.
+func TestLimits(t *testing.T) {
+	p := startServe(t, "SSEPROXY_MAX_REQUESTS=1", "SSEPROXY_CLIENT_TIMEOUT=2s")
+	u := p.startUpload(t, "stopped", 1<<20)
+	u.write(t, []byte("the beginning"))
+	if n := value(p.scrape(t)["sseproxy_requests_in_flight"], map[string]string{}); n != 1 {
+		t.Errorf("%v requests in flight", n)
+	}
+	once := s3.New(p.client.Options(), func(o *s3.Options) { o.RetryMaxAttempts = 1 })
+	if _, err := once.HeadBucket(t.Context(), &s3.HeadBucketInput{Bucket: &p.bucket}); err == nil || !strings.Contains(err.Error(), "StatusCode: 503") {
+		t.Errorf("a second request: %v", err)
+	}
+	wait(t, "a free place", func() bool {
+		_, err := once.HeadBucket(t.Context(), &s3.HeadBucketInput{Bucket: &p.bucket})
+		return err == nil
+	})
+	if err := errors.Join(u.body.Close(), <-u.done); err == nil {
+		t.Error("half a body is stored")
 	}
 }
 
@@ -372,7 +400,7 @@ func TestCredentials(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	sidecar := func(listen, token string) *process {
 		return startServe(t, "SSEPROXY_ACCESS_KEY_ID=", "SSEPROXY_SECRET_ACCESS_KEY=", "SSEPROXY_LISTEN="+listen,
-			"SSEPROXY_CREDENTIALS_LISTEN=127.0.0.1:0", "SSEPROXY_CREDENTIALS_TOKEN_FILE="+token)
+			"SSEPROXY_CREDENTIALS_LISTEN=127.0.0.1:0", "SSEPROXY_CREDENTIALS_TOKEN_FILE="+token, "SSEPROXY_CREDENTIALS_IDENTITY=pod")
 	}
 	p := sidecar("127.0.0.1:0", token)
 	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", p.Credentials)
@@ -395,7 +423,7 @@ func TestCredentials(t *testing.T) {
 	if got := testbed.ReadBody(t, resp.Body); string(got) != "body" {
 		t.Errorf("presigned: %s %s", resp.Status, got)
 	}
-	if log := string(testbed.Must(os.ReadFile(p.log))(t)); !strings.Contains(log, `"identity":"app"`) || strings.Contains(log, string(testbed.Must(os.ReadFile(token))(t))) {
+	if log := string(testbed.Must(os.ReadFile(p.log))(t)); !strings.Contains(log, `"identity":"pod"`) || strings.Contains(log, string(testbed.Must(os.ReadFile(token))(t))) {
 		t.Errorf("logged %s", log)
 	}
 	for name, file := range map[string]string{"the same file": token, "another file": filepath.Join(t.TempDir(), "token")} {

@@ -80,7 +80,7 @@ type Config struct {
 
 	Profiles string `env:"SSEPROXY_PROFILES" envDefault:"off" help:"on serves Go's profiles below /debug/pprof/ at the address for probes"`
 
-	ClientTimeout time.Duration `env:"SSEPROXY_CLIENT_TIMEOUT" envDefault:"5m" help:"time for which a client may neither send nor take a byte that the proxy waits for"`
+	ClientTimeout time.Duration `env:"SSEPROXY_CLIENT_TIMEOUT" envDefault:"5m" help:"time for which a client may neither send nor take a byte that the proxy waits for, over HTTP/1.1"`
 	MaxRequests   int64         `env:"SSEPROXY_MAX_REQUESTS" envDefault:"4096" help:"requests that may be under way; those beyond are answered 503 SlowDown, and SDKs try again"`
 
 	DrainTimeout time.Duration `env:"SSEPROXY_DRAIN_TIMEOUT" envDefault:"25s" help:"time that requests under way have after SIGTERM"`

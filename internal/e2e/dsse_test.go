@@ -357,10 +357,10 @@ func TestDSSESecondKeyIsConfigured(t *testing.T) {
 		"in first": func(c *proxy.Config) { c.DSSEKeyID = "third"; c.Rules[0].KeyIDs = append(c.Rules[0].KeyIDs, "second") },
 	} {
 		replica := newDSSERig(t, options{kit: r, proxy: change})
-		before := replica.provider.calls.Load()
+		before := replica.provider.Calls.Load()
 		got := replica.ask(t, "GET", "key", nil)
-		if got.StatusCode != 403 || replica.provider.calls.Load() != before {
-			t.Errorf("%s: %s, after %d provider calls", name, got.Status, replica.provider.calls.Load()-before)
+		if got.StatusCode != 403 || replica.provider.Calls.Load() != before {
+			t.Errorf("%s: %s, after %d provider calls", name, got.Status, replica.provider.Calls.Load()-before)
 		}
 	}
 	replica := newDSSERig(t, options{kit: r, proxy: func(c *proxy.Config) { c.DSSEKeyID, c.DSSEReadKeyIDs = "third", []string{"second"} }})

@@ -278,11 +278,11 @@ func TestProviderCalls(t *testing.T) {
 		"bucket key": {encryptions["bucket key"], 0, 2},
 		"own key":    {encryptions["SSE-KMS"], objects, objects},
 	} {
-		before := r.provider.calls.Load()
+		before := r.provider.Calls.Load()
 		for i := range objects {
 			r.ask(t, "PUT", fmt.Sprintf("%s/%d", name, i), []byte("x"), test.e.headers(encryptionName))
 		}
-		if calls := r.provider.calls.Load() - before; calls < test.least || calls > test.most {
+		if calls := r.provider.Calls.Load() - before; calls < test.least || calls > test.most {
 			t.Errorf("%s: %d provider calls for %d objects", name, calls, objects)
 		}
 	}
@@ -561,10 +561,10 @@ func TestRules(t *testing.T) {
 	// An object that another rule's key has sealed does not open.
 	sealed, metadata := r.stored(t, "a")
 	r.putStored(t, "kms/moved", sealed, metadata)
-	calls := r.provider.calls.Load()
+	calls := r.provider.Calls.Load()
 	_, _, err := r.get(t, "kms/moved", "")
 	wantCode(t, err, "AccessDenied")
-	if r.provider.calls.Load() != calls {
+	if r.provider.Calls.Load() != calls {
 		t.Error("the provider was asked about a key of another rule")
 	}
 }

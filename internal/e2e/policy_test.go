@@ -155,7 +155,7 @@ func TestPolicy(t *testing.T) {
 			{"tester", "GET", get("shared/other"), "", 0},
 		} {
 			r.wire.Reset()
-			before := r.provider.calls.Load()
+			before := r.provider.Calls.Load()
 			err := step.do(r.as(t, step.who))
 			if step.code == "" {
 				if err != nil {
@@ -164,8 +164,8 @@ func TestPolicy(t *testing.T) {
 				continue
 			}
 			wantCode(t, err, step.code)
-			if asked := requests(r.wire); len(asked) != step.asks || r.provider.calls.Load() != before {
-				t.Errorf("%s, %s: the store was asked %v, the key provider %d times", step.who, step.what, asked, r.provider.calls.Load()-before)
+			if asked := requests(r.wire); len(asked) != step.asks || r.provider.Calls.Load() != before {
+				t.Errorf("%s, %s: the store was asked %v, the key provider %d times", step.who, step.what, asked, r.provider.Calls.Load()-before)
 			}
 			if t.Failed() {
 				t.Fatalf("%s, %s", step.who, step.what)
@@ -292,6 +292,8 @@ func TestPolicyDeletes(t *testing.T) {
 		}
 		_, err := r.as(t, "writer").DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &r.bucket, Key: ptr("team-a/y"), BypassGovernanceRetention: ptr(true)})
 		wantCode(t, err, "AccessDenied")
+		_, err = r.as(t, "writer").DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &r.bucket, Key: ptr("team-a/y"), VersionId: ptr("null")})
+		wantCode(t, err, "AccessDenied")
 		_, err = r.as(t, "writer").DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &r.bucket, Key: ptr("team-a/y")})
 		if err != nil {
 			t.Error(err)
@@ -410,7 +412,7 @@ func TestUnsignedNeedsPolicy(t *testing.T) {
 func TestDeniedReachesNothing(t *testing.T) {
 	r := newPolicyRig(t, testbed.Store(t), `permit (principal == Identity::"writer", action, resource);`, nil)
 	s := &side{store: r.store, url: r.url, bucket: r.bucket, vars: map[string]string{"bucket": r.bucket, "region": region}}
-	before, asked := r.provider.calls.Load(), 0
+	before, asked := r.provider.Calls.Load(), 0
 	for _, p := range sdkProbes(t) {
 		if strings.Contains(p.name, " with ") {
 			continue // the same operation once more
@@ -421,7 +423,7 @@ func TestDeniedReachesNothing(t *testing.T) {
 		}
 		a := r.send(t, m)
 		refused := a.status == 403 || a.status == 501 || a.status == 400 || a.status == 405 || strings.Contains(m.target, "?delete") && a.status == 200
-		if !refused || len(r.wire.Requests()) > 0 || r.provider.calls.Load() != before {
+		if !refused || len(r.wire.Requests()) > 0 || r.provider.Calls.Load() != before {
 			t.Errorf("%s: %d %s, and the store was asked %v", p.name, a.status, a.Code, r.wire.Requests())
 		}
 		if a.status == 403 {
@@ -502,5 +504,37 @@ func TestPolicyKeys(t *testing.T) {
 	wantCode(t, err, "AccessDenied")
 	if asked := requests(r.wire); len(asked) > 0 {
 		t.Errorf("the store was asked %v", asked)
+	}
+}
+
+// TestPolicySecure: what policies permit over a secure way alone is permitted over TLS, the source of a copy too, and not in the open.
+func TestPolicySecure(t *testing.T) {
+	const secretly = `permit (principal, action, resource) when { context.secure };`
+	for _, secure := range []bool{true, false} {
+		r := newRig(t, testbed.Store(t), options{tls: secure, proxy: func(c *proxy.Config) { c.Policy = testbed.Must(policy.Parse([]byte(secretly)))(t) }})
+		_, put := r.client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &r.bucket, Key: ptr("key"), Body: strings.NewReader("body")})
+		_, made := r.client.CopyObject(t.Context(), &s3.CopyObjectInput{Bucket: &r.bucket, Key: ptr("copy"), CopySource: ptr(r.bucket + "/key")})
+		_, _, got := r.get(t, "copy", "")
+		for what, err := range map[string]error{"PUT": put, "copy": made, "GET": got} {
+			if secure && err != nil {
+				t.Errorf("%s over TLS: %v", what, err)
+			} else if !secure {
+				wantCode(t, err, "AccessDenied")
+			}
+		}
+	}
+}
+
+// TestPolicyPreflight: what a browser asks before a request is not asked of the policy, but of the store.
+func TestPolicyPreflight(t *testing.T) {
+	r := newPolicyRig(t, testbed.Store(t), `permit (principal == Identity::"tester", action, resource);`, nil)
+	req := testbed.Must(http.NewRequestWithContext(t.Context(), http.MethodOptions, r.url+"/"+r.bucket+"/key?response-content-type=text/html", nil))(t)
+	req.Header.Set("Origin", "https://example.com")
+	req.Header.Set("Access-Control-Request-Method", "GET")
+	r.wire.Reset()
+	resp := testbed.Must(testbed.HTTPClient(t).Do(req))(t)
+	body := testbed.ReadBody(t, resp.Body)
+	if asked := r.wire.Requests(); len(asked) != 1 || asked[0].Method != http.MethodOptions || bytes.Contains(body, []byte("policy of the proxy's operator")) {
+		t.Errorf("the store was asked %v, and the browser told %s %s", asked, resp.Status, body)
 	}
 }

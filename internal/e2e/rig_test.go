@@ -4,7 +4,6 @@ package e2e_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +24,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sseproxy/sseproxy/internal/keys"
+	"github.com/sseproxy/sseproxy/internal/keys/keystest"
 	"github.com/sseproxy/sseproxy/internal/proxy"
 	"github.com/sseproxy/sseproxy/internal/testbed"
 )
@@ -48,7 +47,7 @@ type rig struct {
 	direct   *s3.Client    // past it
 	bucket   string
 	keyring  string
-	provider *countingProvider
+	provider *keystest.Counting
 	logs     *observer.ObservedLogs
 	server   *httptest.Server
 	proxy    *proxy.Proxy
@@ -76,7 +75,7 @@ func newRig(t *testing.T, store *testbed.S3Store, o options) *rig {
 		}
 	}
 	local := testbed.Must(keys.NewLocal(keys.LocalConfig{Path: r.keyring}))(t)
-	r.provider = &countingProvider{Provider: local}
+	r.provider = &keystest.Counting{Provider: local}
 	cacheConfig := keys.CacheConfig{Provider: r.provider}
 	if o.keys != nil {
 		o.keys(&cacheConfig)
@@ -133,22 +132,6 @@ func createKey(t testing.TB, keyring, id string) {
 	if err := keys.EditKeyring(keyring, func(k *keys.Keyring) error { return k.Create(id, time.Now()) }); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// countingProvider counts the calls that reach a real provider.
-type countingProvider struct {
-	keys.Provider
-	calls atomic.Int64
-}
-
-func (p *countingProvider) GenerateKey(ctx context.Context, id string, ec keys.Context) (keys.Key, error) {
-	p.calls.Add(1)
-	return p.Provider.GenerateKey(ctx, id, ec)
-}
-
-func (p *countingProvider) UnwrapKey(ctx context.Context, id string, wrapped []byte, ec keys.Context) (keys.Key, error) {
-	p.calls.Add(1)
-	return p.Provider.UnwrapKey(ctx, id, wrapped, ec)
 }
 
 // requests returns what the store was asked, but for the bucket's default encryption: a replica reads that twice a minute.

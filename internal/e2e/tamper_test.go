@@ -191,13 +191,13 @@ func TestForeignKeyIsNotAskedFor(t *testing.T) {
 	createKey(t, r.keyring, "attacker")
 	foreign := newRig(t, r.store, options{kit: r, proxy: func(c *proxy.Config) { c.KeyID = "attacker" }})
 	foreign.put(t, "key", []byte("forged"))
-	before := r.provider.calls.Load()
+	before := r.provider.Calls.Load()
 	_, _, err := r.get(t, "key", "")
 	wantCode(t, err, "AccessDenied")
 	if _, err := r.client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &r.bucket, Key: ptr("key")}); err == nil {
 		t.Error("HEAD gave no error")
 	}
-	if n := r.provider.calls.Load() - before; n != 0 {
+	if n := r.provider.Calls.Load() - before; n != 0 {
 		t.Errorf("the provider was asked %d times", n)
 	}
 	allowed := newRig(t, r.store, options{kit: r, proxy: func(c *proxy.Config) { c.ReadKeyIDs = []string{"attacker"} }})

@@ -2,39 +2,17 @@ package keys_test
 
 import (
 	"bytes"
-	"context"
 	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sseproxy/sseproxy/internal/keys"
+	"github.com/sseproxy/sseproxy/internal/keys/keystest"
 )
-
-// countingProvider counts the calls that reach a real provider.
-type countingProvider struct {
-	keys.Provider
-	calls atomic.Int64
-}
-
-func (p *countingProvider) GenerateKey(ctx context.Context, id string, ec keys.Context) (keys.Key, error) {
-	p.calls.Add(1)
-	return p.Provider.GenerateKey(ctx, id, ec)
-}
-
-func (p *countingProvider) UnwrapKey(ctx context.Context, id string, wrapped []byte, ec keys.Context) (keys.Key, error) {
-	p.calls.Add(1)
-	return p.Provider.UnwrapKey(ctx, id, wrapped, ec)
-}
-
-func (p *countingProvider) Check(ctx context.Context, id string) (string, error) {
-	p.calls.Add(1)
-	return p.Provider.Check(ctx, id)
-}
 
 // costs is a keyring behind a count of what it is asked, and objects that are sealed and opened at an even pace.
 type costs struct {
-	provider *countingProvider
+	provider *keystest.Counting
 	clock    *clock
 	objects  []keys.Key // by what each is under
 }
@@ -44,17 +22,17 @@ const costObjects = 100_000
 func newCosts(t *testing.T) *costs {
 	c := newClock()
 	l, _ := newLocal(t, newKeyring(t), c)
-	return &costs{&countingProvider{Provider: l}, c, make([]keys.Key, costObjects)}
+	return &costs{&keystest.Counting{Provider: l}, c, make([]keys.Key, costObjects)}
 }
 
 // over does something with each object within a span of time, and returns how often the provider was asked.
 func (c *costs) over(span time.Duration, do func(i int)) int64 {
-	before := c.provider.calls.Load()
+	before := c.provider.Calls.Load()
 	for i := range costObjects {
 		do(i)
 		c.clock.Add(span / costObjects)
 	}
-	return c.provider.calls.Load() - before
+	return c.provider.Calls.Load() - before
 }
 
 // TestCallsWithBucketKeys: 100,000 objects of one bucket cost fewer than 20 calls to the key provider, written by one replica and read by

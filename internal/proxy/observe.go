@@ -69,7 +69,6 @@ func (p *Proxy) observe(q *request, took time.Duration) {
 
 // observeUpstream tells the observer what the store said to a request; resp is nil if it said nothing.
 func (p *Proxy) observeUpstream(q *request, out outgoing, resp *http.Response, took time.Duration) {
-	q.upstream.Add(int64(took))
 	if p.cfg.Observer == nil {
 		return
 	}

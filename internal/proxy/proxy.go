@@ -2,8 +2,8 @@
 // opens what the operation carries, and signs again for the store.
 //
 // A request flows one way: ServeHTTP authenticates it (package sigv4, the only way to a body), classifies it
-// (operations.go), and calls the row's handler, which talks to the store through one function (upstream.go). An error
-// is a value until respond.go turns it into S3's XML, or, behind the first byte of an answer, aborts the connection.
+// (operations.go), asks the operator's policy about it (authorize.go), and calls the row's handler, which talks to the store
+// through one function (upstream.go). An error is a value until respond.go turns it into S3's XML, or, behind the first byte of an answer, aborts the connection.
 package proxy
 
 import (

@@ -92,7 +92,9 @@ func (p *Proxy) send(q *request, out outgoing) (*http.Response, error) {
 	if errors.Is(err, errStore) && out.body == nil && (out.method == http.MethodGet || out.method == http.MethodHead) && q.ctx.Err() == nil && p.cfg.Now().Sub(started) < soon {
 		resp, err = p.store.send(q.ctx, credentials, out) // it changes nothing, and a store that starts again closes connections
 	}
-	p.observeUpstream(q, out, resp, p.cfg.Now().Sub(started))
+	took := p.cfg.Now().Sub(started)
+	q.upstream.Add(int64(took))
+	p.observeUpstream(q, out, resp, took)
 	if err != nil {
 		return nil, err
 	}

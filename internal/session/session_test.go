@@ -129,7 +129,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// The token's file is made once, whoever is first; one that is there stays, if it is a token.
+// The token's file is made once, whoever is first, for an app of any user; one that is there stays, if it is a token.
 func TestReadToken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	var wait sync.WaitGroup
@@ -148,6 +148,9 @@ func TestReadToken(t *testing.T) {
 		if one != tokens[0] || len(one) < 43 || strings.ContainsAny(one, "\r\n") || err != nil {
 			t.Errorf("%q and %q, %v", one, tokens[0], err)
 		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("an app of another user cannot read it: %v, %v", info.Mode(), err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(path)); len(left) != 1 || err != nil {
 		t.Errorf("%v, %v", left, err)
